@@ -1,0 +1,1 @@
+"""Distances between probability distributions, and how sure we are of them."""

@@ -1,0 +1,50 @@
+"""Run-time shape checking, thread limits, and profiles for the property tests."""
+
+import functools
+
+import jaxtyping
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(2)
+
+# Every annotated function of the package is checked against its jaxtyping annotations while the
+# tests run. The hook has to stand before the first import of the package.
+jaxtyping.install_import_hook("probmetrics", "beartype.beartype")
+
+from probmetrics import _arrays  # noqa: E402
+
+_door = _arrays.array_function
+
+
+def _door_with_honest_errors(function):
+    """A shape the annotations refuse must also be refused by the checks users will meet."""
+    unchecked = getattr(function, "__wrapped__", function)
+
+    @functools.wraps(function)
+    def checked(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except jaxtyping.TypeCheckError as error:
+            unchecked(*args, **kwargs)  # raises the user's error, or else the annotation lies
+            raise AssertionError(f"{function.__name__} accepts what it does not annotate") from error
+
+    return _door(checked)
+
+
+_arrays.array_function = _door_with_honest_errors
+
+settings.register_profile(
+    "suite",
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
