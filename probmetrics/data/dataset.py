@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probmetrics import _checks as checks
-
 SHOWN = 8  # names listed in a message before "and k more"
 
 
@@ -182,17 +180,14 @@ def column_names(columns: object) -> list[str | int] | None:
         return None
     if isinstance(columns, str):
         return [name.strip() for name in columns.split(",") if name.strip()]
-    if isinstance(columns, int) and not isinstance(columns, bool):
-        return [columns]
-    if isinstance(columns, Sequence):
-        return [
-            name if isinstance(name, str) else checks.count(name, "a column number", minimum=0)
-            for name in columns
-        ]
-    raise TypeError(
-        f"columns must be names or numbers of columns, got {type(columns).__name__}; "
-        'pass e.g. columns=["age", "height"]'
-    )
+    names: list[Any] = list(columns) if isinstance(columns, Sequence | np.ndarray) else [columns]
+    for name in names:
+        if isinstance(name, bool) or not (isinstance(name, str) or hasattr(name, "__index__")):
+            raise TypeError(
+                f"columns must be names or whole numbers of columns, got {shown(name)}; "
+                'pass e.g. columns=["age", 2]'
+            )
+    return [name if isinstance(name, str) else int(name) for name in names]
 
 
 def generated_columns(d: int, image_shape: tuple[int, ...] | None = None) -> tuple[str, ...]:
@@ -216,7 +211,7 @@ def shown(value: object, width: int = 40) -> str:
     return repr(text if len(text) <= width else text[: width - 1] + "…")
 
 
-def refuse_beyond_memory(size: float, source: str, remedy: str) -> None:
+def refuse_beyond_memory(size: float | int, source: str, remedy: str) -> None:
     """Refuse what cannot fit into the memory that is left, before it is asked for."""
     left = available_memory()
     if left is not None and size > 0.8 * left:

@@ -108,7 +108,7 @@ class FourModes(AbstractTwoSampleFamily):
         Testing Without Data Splitting, section 6.
     """
 
-    sigma: float = 2.0
+    sigma: float | int = 2.0
 
     def __post_init__(self) -> None:
         checks.positive(self.sigma, "sigma")
@@ -121,7 +121,7 @@ class FourModes(AbstractTwoSampleFamily):
         """Points whose mode at (−20, −20) has sd ``sigma``, shape (n, 2)."""
         return self._sample(n, self.sigma, generator)
 
-    def _sample(self, n: int, sigma: float, generator: Seed) -> Tensor:
+    def _sample(self, n: int, sigma: float | int, generator: Seed) -> Tensor:
         n, source = checks.count(n, "n"), checks.generator(generator)
         side = torch.randint(2, (n, 2), generator=source, dtype=torch.float64)
         noise = torch.randn(n, 2, generator=source, dtype=torch.float64)

@@ -55,7 +55,7 @@ class MeanShift(AbstractTwoSampleFamily):
     """
 
     d: int = 10
-    shift: float = 0.25
+    shift: float | int = 0.25
 
     def __post_init__(self) -> None:
         checks.count(self.d, "d")
@@ -87,7 +87,7 @@ class Scale(AbstractTwoSampleFamily):
     """
 
     d: int = 10
-    factor: float = 1.4
+    factor: float | int = 1.4
 
     def __post_init__(self) -> None:
         checks.count(self.d, "d")
@@ -115,7 +115,7 @@ class Correlation(AbstractTwoSampleFamily):
     """N(0, I) against a Gaussian with equal marginals whose first two coordinates correlate."""
 
     d: int = 2
-    correlation: float = 0.5
+    correlation: float | int = 0.5
 
     def __post_init__(self) -> None:
         checks.count(self.d, "d", minimum=2)
@@ -141,7 +141,7 @@ class EqualMomentBimodal(AbstractTwoSampleFamily):
     """
 
     d: int = 1
-    mu: float = 0.9
+    mu: float | int = 0.9
 
     def __post_init__(self) -> None:
         checks.count(self.d, "d")
@@ -165,7 +165,7 @@ def normal(n: int, d: int, generator: Seed) -> Tensor:
 
 
 def correlated(
-    n: int, d: int, variance: float, covariance: Tensor, generator: torch.Generator
+    n: int, d: int, variance: float | int, covariance: Tensor, generator: torch.Generator
 ) -> Tensor:
     """Centred normal points, shape (n, d), whose first two coordinates covary point by point."""
     noise = normal(n, d, generator)

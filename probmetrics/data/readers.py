@@ -94,7 +94,7 @@ def read(
         else:
             data = _read_file(path, str(source), wanted, key, options)
     else:
-        data = _read_object(source, wanted, limit, options)
+        data = _read_object(source, wanted, options)
     kept = dataset.subsample_rows(len(data), limit, seed)
     if kept is not None:
         data = data.rows(kept, dataset.subsample_note(len(data), len(kept), seed))
@@ -148,7 +148,8 @@ def _existing(text: str) -> Path:
             return path
         others = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     except (OSError, ValueError) as error:  # names too long, with NUL, in closed folders
-        raise DataError(f"{shown(text, 120)} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{shown(text, 120)} cannot be read: {reason}") from error
     similar = difflib.get_close_matches(path.name, others, n=1)
     hint = f"; did you mean {shown(str(path.parent / similar[0]), 120)}?" if similar else ""
     if "://" in text:
@@ -158,9 +159,7 @@ def _existing(text: str) -> Path:
     raise DataError(f"no such file or folder: {shown(text, 120)}{hint}")
 
 
-def _read_object(
-    source: Any, wanted: list[str | int] | None, limit: int | None, options: Any
-) -> Dataset:
+def _read_object(source: Any, wanted: list[str | int] | None, options: Any) -> Dataset:
     name = getattr(source, "__name__", None) or type(source).__name__
     if hasattr(source, "columns") and hasattr(source, "to_numpy"):
         return tables.from_frame(source, name, wanted)
@@ -174,9 +173,9 @@ def _read_object(
         if isinstance(column, str) and column and data.values.shape[1] == 1:
             data = replace(data, columns=(column,), kind="table")
     elif isinstance(source, Iterable) and not isinstance(source, bytes):
-        data = streams.from_stream(source, name, limit, **options)
+        data = streams.from_stream(source, name, **options)
     elif callable(source):
-        data = streams.from_sampler(source, name, limit, **options)
+        data = streams.from_sampler(source, name, **options)
     else:
         raise TypeError(
             f"got {name}; wanted a path, 'data:NAME', an array, a data frame, batches or a sampler"

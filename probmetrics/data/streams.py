@@ -14,7 +14,7 @@ from probmetrics.data.dataset import DataError, Dataset
 
 
 def from_stream(
-    batches: Iterable[Any], name: str, max_samples: int | None, **options: Any
+    batches: Iterable[Any], name: str, *, max_samples: int | None = None, **options: Any
 ) -> Dataset:
     """Dataset of the batches of a DataLoader or generator, stopped after ``max_samples`` rows.
 
@@ -52,7 +52,7 @@ def from_stream(
 
 
 def from_sampler(
-    sampler: Callable[[int], Any], name: str, max_samples: int | None, **options: Any
+    sampler: Callable[[int], Any], name: str, *, max_samples: int | None = None, **options: Any
 ) -> Dataset:
     """Dataset of ``sampler(max_samples)``, e.g. a model's ``sample``."""
     if max_samples is None:

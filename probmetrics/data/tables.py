@@ -130,10 +130,10 @@ def _layout(path: Path, source: str, delimiter: str | None) -> Layout:
     """Separator, header and names, read from the first lines."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = next((line for line in file if line.strip()), "")
-    if not first:
-        raise DataError(f"{source} is empty: it holds no lines of data")
     delimiter = delimiter or max(",;\t", key=first.count)
-    top = list(itertools.islice(_rows(path, delimiter), 3))
+    top = list(itertools.islice(_rows(path, delimiter), 2))
+    if not top:
+        raise DataError(f"{source} is empty: it holds no lines of data")
     head = [cell.strip() for cell in top[0][1]]
     head[0] = head[0].lstrip("# ")  # numpy.savetxt writes its header as a comment
     below = top[1][1] if len(top) > 1 else None
@@ -185,6 +185,7 @@ def _parse(
     blocks: list[NDArray[np.float64]] = []
     lines: list[int] = []
     width = len(layout.names)
+    whole = indices == list(range(width))
     while block := list(itertools.islice(rows, BLOCK)):
         for line, row in block:
             if len(row) != width:
@@ -192,8 +193,10 @@ def _parse(
                     f"{source}, line {line}: {len(row)} cells, but the first line has {width}; "
                     "make every line equally long (quote cells that hold the separator)"
                 )
-        cells = [[row[i] for i in indices] for _, row in block]
+        cells = [row if whole else [row[i] for i in indices] for _, row in block]
         try:
+            if any("_" in "".join(row) for row in cells):
+                raise ValueError("1_000 is a number to Python and a name to everyone else")
             blocks.append(np.array(cells, dtype=np.float64))
         except ValueError:
             _refuse_cells(path, source, layout, indices)

@@ -141,14 +141,18 @@ def high_quality_share(samples: SamplesX, means: Array, sd: Array | float) -> Ar
     return _hits(samples, means, sd).any(dim=-1).to(wide).mean(dim=-1).to(samples.dtype)
 
 
-def ring_of_gaussians(modes: int = 8, radius: float = 1.0, sd: float = 0.01) -> GaussianMixture:
+def ring_of_gaussians(
+    modes: int = 8, radius: float | int = 1.0, sd: float | int = 0.01
+) -> GaussianMixture:
     """Equal modes on a circle: 8 of sd 0.01 on the unit circle, the usual mode-collapse test."""
     angle = 2 * math.pi * torch.arange(checks.count(modes, "modes"), dtype=torch.float64) / modes
     circle = torch.stack([angle.cos(), angle.sin()], dim=-1)
     return equal_mixture(checks.positive(radius, "radius") * circle, sd)
 
 
-def grid_of_gaussians(side: int = 5, step: float = 2.0, sd: float = 0.05) -> GaussianMixture:
+def grid_of_gaussians(
+    side: int = 5, step: float | int = 2.0, sd: float | int = 0.05
+) -> GaussianMixture:
     """Equal modes on a square grid around 0: 25 of sd 0.05 at −4, −2, 0, 2, 4 in each direction."""
     line = torch.arange(checks.count(side, "side"), dtype=torch.float64) - (side - 1) / 2
     return equal_mixture(
@@ -156,7 +160,9 @@ def grid_of_gaussians(side: int = 5, step: float = 2.0, sd: float = 0.05) -> Gau
     )
 
 
-def two_gaussians(d: int = 2, separation: float = 4.0, sd: float = 1.0) -> GaussianMixture:
+def two_gaussians(
+    d: int = 2, separation: float | int = 4.0, sd: float | int = 1.0
+) -> GaussianMixture:
     """Two equal modes in d dimensions, ``separation`` apart along the first coordinate."""
     means = torch.zeros(2, checks.count(d, "d"), dtype=torch.float64)
     half = checks.positive(separation, "separation") / 2
@@ -190,7 +196,7 @@ def fgan_mixture() -> GaussianMixture:
     )
 
 
-def equal_mixture(means: Tensor, sd: float) -> GaussianMixture:
+def equal_mixture(means: Tensor, sd: float | int) -> GaussianMixture:
     """Modes of equal weight and spread at ``means``, shape (k, d)."""
     k = len(means)
     means = means.double()
@@ -205,7 +211,7 @@ class Moons:
     The points (cos t, sin t) and (1 − cos t, ½ − sin t), t uniform on [0, π], plus N(0, noise² I).
     """
 
-    noise: float = 0.05
+    noise: float | int = 0.05
 
     def __post_init__(self) -> None:
         if checks.real(self.noise, "noise") < 0:
