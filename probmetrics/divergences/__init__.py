@@ -1,0 +1,1 @@
+"""Divergences between densities, histograms, critics' scores, neighbours and ratios."""
