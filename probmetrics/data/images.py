@@ -58,7 +58,7 @@ class ImageFiles:
         return len(self.names)
 
     @property
-    def labels(self) -> NDArray[np.str_] | None:
+    def labels(self) -> NDArray[Any] | None:
         """The subfolder of each image, if all lie in subfolders."""
         return _labels(self.names)
 
@@ -279,13 +279,16 @@ def _split(files: list[str]) -> tuple[list[str], list[str]]:
     visible = [
         name
         for name in files
-        if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+        if not any(
+            part.startswith((".", "__MACOSX")) and part != ".."
+            for part in PurePosixPath(name).parts
+        )
     ]
     images = [name for name in visible if name.lower().endswith(SUFFIXES)]
     return images, [name for name in visible if not name.lower().endswith(SUFFIXES)]
 
 
-def _labels(names: tuple[str, ...] | list[str]) -> NDArray[np.str_] | None:
+def _labels(names: tuple[str, ...] | list[str]) -> NDArray[Any] | None:
     folders = [PurePosixPath(name).parent.as_posix() for name in names]
     return None if "." in folders or len(set(folders)) < 2 else np.array(folders, dtype=np.str_)
 

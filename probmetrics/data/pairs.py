@@ -119,7 +119,7 @@ class Correlation(AbstractTwoSampleFamily):
 
     def __post_init__(self) -> None:
         checks.count(self.d, "d", minimum=2)
-        checks.between(self.correlation, "correlation", -1, 1)
+        checks.between(self.correlation, "correlation", -1.0, 1.0)
 
     def sample_x(self, n: int, *, generator: Seed = None) -> Tensor:
         """Standard normal points, shape (n, d)."""
@@ -145,7 +145,7 @@ class EqualMomentBimodal(AbstractTwoSampleFamily):
 
     def __post_init__(self) -> None:
         checks.count(self.d, "d")
-        checks.between(self.mu, "mu", 0, 1)
+        checks.between(self.mu, "mu", 0.0, 1.0)
 
     def sample_x(self, n: int, *, generator: Seed = None) -> Tensor:
         """Standard normal points, shape (n, d)."""
