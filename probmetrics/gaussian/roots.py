@@ -1,0 +1,233 @@
+"""Factors of covariances and functions of singular values, with gradients that stay finite."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_SMALL = 256  # up to this size LAPACK's (batched) singular value decomposition is fast enough
+_ENOUGH = 1e-9  # rounding of a sum of singular values, relative to it, that needs no second look
+
+
+def symmetric(matrix: Tensor) -> Tensor:
+    """Symmetric part; covariances come with rounding between their halves."""
+    return (matrix + matrix.mT) / 2
+
+
+def _gram(matrix: Tensor) -> Tensor:
+    """MᵀM or MMᵀ, whichever is smaller."""
+    tall = matrix.shape[-2] >= matrix.shape[-1]
+    return matrix.mT @ matrix if tall else matrix @ matrix.mT
+
+
+def safe_root(square: Tensor) -> Tensor:
+    """√s, where a square that rounding left at or below zero has root 0 and gradient 0."""
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+
+
+def factor(covariance: Tensor, name: str = "the covariance", slack: float = 1e-8) -> Tensor:
+    """F of shape (*batch, r, d) with FᵀF = S, for S positive semi-definite.
+
+    The gradient is right for functions that do not change when F is rotated from the left, as
+    all functions of S are, and stays finite where S is singular.
+
+    Args:
+        covariance: Symmetric matrices, shape (*batch, d, d), float64.
+        name: What to call them in errors.
+        slack: Negative eigenvalues of the correlations down to -slack count as rounding.
+
+    Raises:
+        ValueError: S has an eigenvalue below zero by more than rounding.
+    """
+    root: Tensor = _Factor.apply(covariance, name, slack)  # type: ignore[no-untyped-call]
+    return root
+
+
+def spectral_sum(matrix: Tensor, blur: float = 0.0) -> Tensor:
+    """Σ φ(s) over the singular values s of a matrix.
+
+    φ(s) = s without blur (the nuclear norm). With blur t it is the entropic counterpart
+    φ(s) = ½(D − t) − ½ t log((D + t)/2t), D = √(4s² + t²), which tends to s as t → 0.
+
+    Args:
+        matrix: Shape (*batch, r, c), float64.
+        blur: t ≥ 0.
+    """
+    total: Tensor = _SpectralSum.apply(matrix, blur)  # type: ignore[no-untyped-call]
+    return total
+
+
+def polar(matrix: Tensor) -> Tensor:
+    """Orthogonal polar factor UVᵀ of square matrices K = UΣVᵀ; a partial isometry if singular.
+
+    Differentiable, also at equal singular values, where K is invertible.
+    """
+    rotation: Tensor = _Polar.apply(matrix)  # type: ignore[no-untyped-call]
+    return rotation
+
+
+class _Factor(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, covariance: Tensor, name: str, slack: float) -> Tensor:
+        size = covariance.shape[-1]
+        negligible = size * torch.finfo(covariance.dtype).eps
+        lower: Tensor
+        lower, info = torch.linalg.cholesky_ex(covariance)
+        variance = covariance.diagonal(dim1=-2, dim2=-1)
+        pivots = lower.diagonal(dim1=-2, dim2=-1).square()
+        # A pivot over its variance is the share of a coordinate that the ones before it do not
+        # explain: scale-free, and rounding only where S is singular.
+        ctx.definite = bool(((info == 0) & (pivots > 10 * negligible * variance).all(-1)).all())
+        if ctx.definite:
+            ctx.save_for_backward(lower)
+            return lower.mT.contiguous()
+        scale = torch.where(variance > 0, variance, 1.0).sqrt()
+        correlation = covariance / (scale.unsqueeze(-1) * scale.unsqueeze(-2))
+        values: Tensor
+        values, vectors = torch.linalg.eigh(correlation)
+        lowest, highest = values[..., :1], values[..., -1:].clamp(min=0)
+        if bool((lowest < -slack * highest.clamp(min=1)).any()) or bool((variance < 0).any()):
+            raise ValueError(
+                f"{name} is not positive semi-definite: after scaling to correlations its "
+                f"smallest eigenvalue is {lowest.min().item():.3g}; pass a covariance matrix"
+            )
+        kept = values > negligible * highest
+        first = int(size - kept.sum(-1).max()) if kept.numel() else 0
+        values, vectors, kept = values[..., first:], vectors[..., first:], kept[..., first:]
+        roots = torch.where(kept, torch.where(kept, values, 1.0).sqrt(), 0.0)
+        inverse_roots = torch.where(kept, 1 / torch.where(kept, roots, 1.0), 0.0)
+        root: Tensor = roots.unsqueeze(-1) * vectors.mT * scale.unsqueeze(-2)
+        ctx.save_for_backward(root, vectors * inverse_roots.unsqueeze(-2) / scale.unsqueeze(-1))
+        return root
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        # With N a right inverse of F and P = NF, the step dF = Nᵀ dS (I − ½P) gives back
+        # dS = dFᵀF + FᵀdF for every dS that keeps the rank. So ∂S = sym(N ∂F (I − ½Pᵀ)).
+        if ctx.definite:
+            (lower,) = ctx.saved_tensors
+            inner = torch.linalg.solve_triangular(lower.mT, gradient, upper=True) / 2
+        else:
+            root, inverse = ctx.saved_tensors
+            inner = inverse @ gradient
+            inner = inner - (inner @ root.mT) @ inverse.mT / 2
+        return symmetric(inner), None, None
+
+
+class _SpectralSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, blur: float) -> Tensor:
+        if not ctx.needs_input_grad[0]:
+            return _profile(singular_values(matrix), blur).sum(-1)
+        left, values, right = singular_triplets(matrix)
+        ctx.save_for_backward((left * _slope(values, matrix, blur).unsqueeze(-2)) @ right)
+        return _profile(values, blur).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return gradient[..., None, None] * slope, None
+
+
+class _Polar(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        left, values, right = torch.linalg.svd(matrix)
+        ctx.save_for_backward(left, values, right)
+        rotation: Tensor = (left * _slope(values, matrix, 0.0).unsqueeze(-2)) @ right
+        return rotation
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # With W = Uᵀ dK V: Uᵀ d(UVᵀ) V = (W − Wᵀ)/(s_i + s_j), entry by entry.
+        left, values, right = ctx.saved_tensors
+        inner = left.mT @ gradient @ right.mT
+        total = values.unsqueeze(-1) + values.unsqueeze(-2)
+        share = torch.where(total > 0, 1 / torch.where(total > 0, total, 1.0), 0.0)
+        slope: Tensor = left @ ((inner - inner.mT) * share) @ right
+        return slope
+
+
+def _profile(values: Tensor, blur: float) -> Tensor:
+    """φ(s) of ``spectral_sum``."""
+    if blur == 0:
+        return values
+    # D − t = 4s²/(D + t) keeps its digits when the blur is much larger than s.
+    excess = 4 * values.square() / ((4 * values.square() + blur**2).sqrt() + blur)
+    return (excess - blur * torch.log1p(excess / (2 * blur))) / 2
+
+
+def _slope(values: Tensor, matrix: Tensor, blur: float) -> Tensor:
+    """φ′(s); for the nuclear norm one, and zero on the null space (the smallest subgradient)."""
+    if blur == 0:
+        floor = max(matrix.shape[-2:]) * torch.finfo(values.dtype).eps
+        return (values > floor * values.amax(-1, keepdim=True)).to(values.dtype)
+    return 2 * values / ((4 * values.square() + blur**2).sqrt() + blur)
+
+
+def singular_values(matrix: Tensor) -> Tensor:
+    """Singular values, each right to rounding of the largest, shape (*batch, min(r, c))."""
+    values: Tensor
+    if min(matrix.shape[-2:]) <= _SMALL:
+        values = torch.linalg.svdvals(matrix)
+        return values
+    # The eigenvalues of the Gram matrix are several times faster, and lose digits of the small
+    # ones only: an error δ of s² is one of δ/2s in s.
+    squares = torch.linalg.eigvalsh(_gram(matrix)).clamp(min=0)
+    rounding = torch.finfo(squares.dtype).eps * squares[..., -1:]
+    values = squares.sqrt()
+    error = (rounding / (2 * torch.maximum(values, rounding.sqrt()).clamp(min=1e-300))).sum(-1)
+    if bool((error <= _ENOUGH * values.sum(-1)).all()):
+        return values.flip(-1)
+    return singular_triplets(matrix)[1]
+
+
+def singular_triplets(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thin U, s, Vᵀ; large matrices through their Gram matrix, one scale of s after the other."""
+    if min(matrix.shape[-2:]) <= _SMALL:
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        return left, values, right
+    if matrix.ndim > 2:
+        parts = [singular_triplets(part) for part in matrix.reshape(-1, *matrix.shape[-2:])]
+        stacked = [torch.stack(part) for part in zip(*parts, strict=True)]
+        left, values, right = (
+            part.reshape(*matrix.shape[:-2], *part.shape[1:]) for part in stacked
+        )
+        return left, values, right
+    if matrix.shape[-2] < matrix.shape[-1]:
+        left, values, right = _graded(matrix.mT)
+        return right, values, left.mT
+    left, values, right = _graded(matrix)
+    return left, values, right.mT
+
+
+def _graded(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """U, s and V of one tall matrix, right to rounding of the largest singular value.
+
+    Squaring leaves half the digits: what is below 1e-3 of the largest s is seen again on its own,
+    restricted to the orthogonal complement of what was found, until only rounding is left.
+    """
+    basis = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    floor = 0.0
+    while basis.shape[-1] > 0:
+        image = matrix @ basis
+        squares, vectors = torch.linalg.eigh(image.mT @ image)
+        largest = float(squares[-1].clamp(min=0))
+        floor = max(floor, largest * (max(matrix.shape) * torch.finfo(matrix.dtype).eps) ** 2)
+        if largest <= floor:
+            empty = torch.zeros_like(squares)
+            found.append((torch.zeros_like(image), empty, basis))
+            break
+        big = squares > 1e-6 * largest
+        values = squares[big].sqrt()
+        found.append((image @ (vectors[:, big] / values), values, basis @ vectors[:, big]))
+        basis = basis @ vectors[:, ~big]
+    left, values, right = (torch.cat(parts, -1) for parts in zip(*found, strict=True))
+    order = values.argsort(descending=True)
+    return left[:, order], values[order], right[:, order]
