@@ -1,4 +1,4 @@
-"""The door: NumPy in gives NumPy or floats out, tensors pass through; the shapes have names here."""
+"""The door: NumPy in gives NumPy or floats out, tensors pass through, shapes have names."""
 
 import dataclasses
 import functools
@@ -111,7 +111,7 @@ def to_tensor(value: Any, name: str = "x", *, floating: bool = True) -> Tensor:
     if isinstance(value, Tensor):
         tensor = value
     elif _is_tensor_like(value):
-        tensor = torch.from_dlpack(value)
+        tensor = torch.utils.dlpack.from_dlpack(value)
     else:
         tensor = _from_numpy(value, name)
     if tensor.is_complex():

@@ -1,4 +1,4 @@
-"""Validation of everything users pass in: each error says what came, what was wanted, what to do."""
+"""Validation of what users pass in: errors say what came, what was wanted, what to do."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -87,6 +87,22 @@ def line(x: Tensor, *, minimum: int = 1, name: str = "x") -> Tensor:
     return finite(x, name)
 
 
+def lines(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Two samples on the real line, (*batch, n) and (*batch, m): finite, one device and dtype."""
+    x, y = line(x, name="x"), line(y, name="y")
+    x, y = same_kind(x.unsqueeze(-1), y.unsqueeze(-1))
+    return x.squeeze(-1), y.squeeze(-1)
+
+
+def masses(a: Tensor | None, x: Tensor, name: str = "a", *, of: str = "x") -> Tensor | None:
+    """Weights of points on the line ``x``, shape (*batch, n); ``None`` stays ``None`` (uniform)."""
+    if a is None:
+        return None
+    a = weights(a, x, name, points=x.shape[-1])
+    broadcastable(a.shape[:-1], x.shape[:-1], (name, of))
+    return a
+
+
 def finite(x: Tensor, name: str = "x") -> Tensor:
     """The same tensor, refused if it holds NaN or infinity (where its values can be read)."""
     if not readable(x) or x.numel() == 0 or bool(torch.isfinite(x.detach().sum())):
@@ -125,7 +141,8 @@ def weights(a: Tensor | None, x: Tensor, name: str = "a", *, points: int | None 
     """
     n = x.shape[-2] if points is None else points
     if a is None:
-        return torch.full((n,), 1.0 / n, dtype=x.dtype, device=x.device)
+        # One number, expanded: the engine recognises the zero stride and skips the products.
+        return torch.full((1,), 1.0 / n, dtype=x.dtype, device=x.device).expand(n)
     if a.ndim < 1 or a.shape[-1] != n:
         raise ValueError(
             f"{name} must hold one weight per point, shape (*batch, {n}), got {tuple(a.shape)}; "
@@ -178,7 +195,49 @@ def probabilities(p: Tensor, *, name: str = "p", normalize: bool = False) -> Ten
     mass = p.sum(-1, keepdim=True)
     if bool((mass.detach() <= 0).any()):
         raise ValueError(f"{name} sums to zero, so it cannot be normalised")
+    if bool(torch.isinf(mass.detach()).any()):  # the sum overflowed, the shares need not
+        return probabilities(p / p.detach().amax(), name=name, normalize=True)
     return p / mass
+
+
+def log_probabilities(log_p: Tensor, *, name: str = "p", normalize: bool = False) -> Tensor:
+    """Logs of probability vectors along the last axis, −∞ for empty bins.
+
+    Args:
+        log_p: Shape (*batch, k).
+        name: What to call it in errors.
+        normalize: Subtract the log of the sum instead of refusing.
+    """
+    if log_p.ndim < 1 or log_p.shape[-1] == 0:
+        raise ValueError(
+            f"{name} must have shape (*batch, k) with k >= 1, got {tuple(log_p.shape)}"
+        )
+    if not readable(log_p):
+        return log_p.log_softmax(-1) if normalize else log_p
+    finite(torch.where(log_p == -math.inf, 0.0, log_p.detach()), name)
+    mass = log_p.detach().double().logsumexp(-1, keepdim=True)
+    if bool((mass == -math.inf).any()):
+        raise ValueError(f"{name} has only empty bins (all its logs are -inf)")
+    if normalize:
+        return log_p.log_softmax(-1)
+    _unit_mass(
+        mass.exp().to(log_p.dtype), name + ".exp()", "pass normalize=True to divide by the sum"
+    )
+    return log_p
+
+
+def same_bins(p: Tensor, q: Tensor, names: tuple[str, str] = ("p", "q")) -> None:
+    """Two vectors over the same bins: one length, one device, batch dimensions that broadcast."""
+    if p.device != q.device:
+        raise ValueError(
+            f"{names[0]} is on {p.device} and {names[1]} on {q.device}; move one with .to(...)"
+        )
+    if p.shape[-1] != q.shape[-1]:
+        raise ValueError(
+            f"{names[0]} has {p.shape[-1]} bins and {names[1]} has {q.shape[-1]}; "
+            "both need the same bins in the same order"
+        )
+    broadcastable(p.shape[:-1], q.shape[:-1], names)
 
 
 def generator(
@@ -209,7 +268,7 @@ def generator(
     return made
 
 
-def positive(value: float, name: str) -> float:
+def positive(value: Any, name: str) -> float:
     """A finite number above zero."""
     number = real(value, name)
     if number <= 0:
@@ -217,7 +276,7 @@ def positive(value: float, name: str) -> float:
     return number
 
 
-def real(value: float, name: str) -> float:
+def real(value: Any, name: str) -> float:
     """A finite number."""
     try:
         number = float(value)
@@ -228,7 +287,17 @@ def real(value: float, name: str) -> float:
     return number
 
 
-def between(value: float, name: str, low: float, high: float) -> float:
+def order(p: Any, name: str = "p") -> float:
+    """The order of a distance: a number of at least one, or infinity."""
+    if isinstance(p, bool) or (not isinstance(p, (int, float)) and not hasattr(p, "__float__")):
+        raise TypeError(f"{name} must be a number of at least 1, or math.inf; got {p!r}")
+    number = float(p)
+    if math.isnan(number) or number < 1:
+        raise ValueError(f"{name} must be at least 1 (math.inf is allowed), got {p}")
+    return number
+
+
+def between(value: Any, name: str, low: float, high: float) -> float:
     """A number strictly between two bounds."""
     number = real(value, name)
     if not low < number < high:
@@ -236,7 +305,7 @@ def between(value: float, name: str, low: float, high: float) -> float:
     return number
 
 
-def count(value: int, name: str, *, minimum: int = 1, maximum: int | None = None) -> int:
+def count(value: Any, name: str, *, minimum: int = 1, maximum: int | None = None) -> int:
     """A whole number of at least ``minimum`` (and at most ``maximum``)."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be a whole number, got {value!r}")

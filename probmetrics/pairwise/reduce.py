@@ -1,0 +1,194 @@
+"""The one entrance to the pairwise engine: ground, reduction, samples, backend."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probmetrics import _checks as checks
+from probmetrics.pairwise.ground import AbstractGround, MinkowskiGeometry
+from probmetrics.pairwise.reductions import (
+    AbstractReduction,
+    KSmallest,
+    LogSumExp,
+    Total,
+    WeightedSum,
+)
+from probmetrics.pairwise.tiled import (
+    TiledLogSumExp,
+    TiledWeightedSum,
+    differentiable,
+    fold,
+    fold_by_recomputation,
+    neighbors,
+)
+from probmetrics.pairwise.tiles import Pairs
+from probmetrics.pairwise.total import TiledTotal
+
+BACKENDS = ("auto", "dense", "tiled")
+SMALL = 2**12  # pairs below which the plain dense lines are fastest
+DENSE_BYTES = 2**33  # a dense matrix larger than this is refused
+
+
+def reduce_pairs(
+    ground: AbstractGround,
+    reduction: AbstractReduction,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    backend: str = "auto",
+) -> Any:
+    """Fold the matrix G[i, j] = ground(x_i, y_j) along its columns, without ever needing it.
+
+    Args:
+        ground: A cost or a kernel.
+        reduction: ``WeightedSum``, ``LogSumExp``, ``KSmallest``, ``CountWithin`` or ``Total``.
+        x: Points, shape (*batch, n, d).
+        y: Points, shape (*batch, m, d); batch dimensions broadcast. None pairs x with itself.
+        backend: "dense" holds the matrix; "tiled" visits it in cache-sized tiles, in memory
+            linear in n + m; "auto" is tiled unless the problem is tiny.
+
+    Returns:
+        What the reduction answers, with the broadcast batch dimensions in front.
+
+    Raises:
+        ValueError: Shapes that do not fit, an unknown backend, or a dense matrix of over 8 GiB.
+
+    Notes:
+        Gradients in x, y and the reduction's weights are analytic in the tiled backend: the
+        derivative of a profile is a profile, so the backward pass is one more reduction. Second
+        derivatives go through the dense matrix. ℓp norms and learnable profile parameters are
+        differentiated by recomputing one tile at a time.
+
+    Example:
+        >>> import torch
+        >>> from probmetrics.pairwise import WeightedSum, reduce_pairs
+        >>> from probmetrics.pairwise.kernels import Linear
+        >>> reduce_pairs(Linear(), WeightedSum(), torch.ones(2, 3), torch.ones(5, 3))
+        tensor([15., 15.])
+    """
+    x, y_points = _points(x, y)
+    batch = torch.broadcast_shapes(x.shape[:-2], y_points.shape[:-2])
+    reduction.check(x.shape[-2], y_points.shape[-2])
+    ground, factor = ground.standardised()
+    fx = _embedded(ground, x, factor)
+    fy = fx if y is None or y is x else _embedded(ground, y_points, factor)
+    batch = torch.broadcast_shapes(batch, fx.shape[:-2], fy.shape[:-2])
+    for values in _options(reduction):
+        batch = torch.broadcast_shapes(batch, values)
+    choice = choose_backend(backend, math.prod(batch) * fx.shape[-2] * fy.shape[-2], fx)
+    if choice == "dense":
+        return _cast(_dense(ground, reduction, fx, fy), reduction, x.dtype)
+    if any(True for _ in ground.tensors()) or _needs_recomputation(ground, fx, fy):
+        entries = math.prod(batch)
+        return _cast(fold_by_recomputation(ground, reduction, fx, fy, entries), reduction, x.dtype)
+    return _cast(_tiled(ground, reduction, fx, fy, batch), reduction, x.dtype)
+
+
+def choose_backend(backend: str, pairs: int, x: Tensor) -> str:
+    """The backend for a number of pairs: dense for tiny problems, else tiled."""
+    checks.choice(backend, "backend", BACKENDS)
+    if backend == "auto":
+        return "dense" if pairs <= SMALL else "tiled"
+    needed = pairs * x.element_size()
+    if backend == "dense" and needed > DENSE_BYTES:
+        raise ValueError(
+            f"the dense matrix of {pairs} pairs would take {needed / 2**30:.1f} GiB; "
+            "use backend='tiled' (or 'auto')"
+        )
+    return backend
+
+
+def _points(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    if y is None:
+        if x.ndim < 2:
+            raise ValueError(f"x must have shape (*batch, n, d), got {tuple(x.shape)}")
+        return x, x
+    for name, points in (("x", x), ("y", y)):
+        if points.ndim < 2:
+            raise ValueError(f"{name} must have shape (*batch, n, d), got {tuple(points.shape)}")
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(f"x has d = {x.shape[-1]} and y has d = {y.shape[-1]}; they must agree")
+    return checks.same_kind(x, y)
+
+
+def _embedded(ground: AbstractGround, x: Tensor, factor: Tensor | None) -> Tensor:
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+    fx = ground.embed(x)
+    if factor is None:
+        return fx
+    return fx * (factor.to(fx.dtype).reshape(*factor.shape, 1, 1) if factor.ndim else factor.to(fx))
+
+
+def _options(reduction: AbstractReduction) -> list[torch.Size]:
+    """Batch shapes of a reduction's tensors."""
+    if isinstance(reduction, WeightedSum) and reduction.weights is not None:
+        return [reduction.weights.shape[: -1 - reduction.columns]]
+    if isinstance(reduction, LogSumExp) and reduction.offset is not None:
+        return [reduction.offset.shape[:-1]]
+    if isinstance(reduction, Total):
+        return [reduction.rows.shape[:-1], reduction.columns.shape[:-1]]
+    return []
+
+
+def _needs_recomputation(ground: AbstractGround, x: Tensor, y: Tensor) -> bool:
+    if ground.geometry is None:
+        return True
+    learning = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
+    analytic = not isinstance(ground.geometry, MinkowskiGeometry) and not ground.has_offset
+    return learning and not analytic
+
+
+def _dense(ground: AbstractGround, reduction: AbstractReduction, x: Tensor, y: Tensor) -> Any:
+    matrix = ground.on_features(x, y)
+    if ground.has_offset:
+        matrix = matrix + ground.offset(x).unsqueeze(-1) + ground.offset(y).unsqueeze(-2)
+    every = slice(0, x.shape[-2]), slice(0, y.shape[-2])
+    return reduction.finish(reduction.of(matrix, *every))
+
+
+def _tiled(
+    ground: AbstractGround, reduction: AbstractReduction, x: Tensor, y: Tensor, batch: torch.Size
+) -> Any:
+    same = y is x
+    x = x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
+    y = x if same else y.expand(*batch, *y.shape[-2:]).reshape(-1, *y.shape[-2:])
+    symmetric = same and isinstance(reduction, Total) and reduction.rows is reduction.columns
+    flat = reduction.flatten(batch)
+    if isinstance(flat, Total):
+        other, columns = (y.detach(), flat.rows.detach()) if symmetric else (y, flat.columns)
+        answer = differentiable(TiledTotal, ground, symmetric, x, other, flat.rows, columns)
+    elif isinstance(flat, WeightedSum):
+        answer = _weighted_sum(ground, flat, x, y)
+    elif isinstance(flat, LogSumExp):
+        offset = x.new_zeros(len(x), y.shape[-2]) if flat.offset is None else flat.offset
+        answer = differentiable(TiledLogSumExp, ground, float(flat.scale), x, y, offset)
+    elif isinstance(flat, KSmallest):
+        values, indices = neighbors(ground, x, y, flat)
+        return values.reshape(*batch, *values.shape[1:]), indices.reshape(
+            *batch, *indices.shape[1:]
+        )
+    else:
+        answer = fold(Pairs(ground, x, y), flat)
+    return answer.reshape(*batch, *answer.shape[1:])
+
+
+def _weighted_sum(ground: AbstractGround, reduction: WeightedSum, x: Tensor, y: Tensor) -> Tensor:
+    weights = reduction.weights
+    if weights is None:
+        weights = y.new_ones(1, 1, 1).expand(len(y), y.shape[-2], 1)
+    elif not reduction.columns:
+        weights = weights.unsqueeze(-1)
+    sums: Tensor = differentiable(TiledWeightedSum, ground, x, y, weights)
+    return sums if reduction.columns and reduction.weights is not None else sums.squeeze(-1)
+
+
+def _cast(answer: Any, reduction: AbstractReduction, dtype: torch.dtype) -> Any:
+    """Sums back in the caller's dtype; counts, indices and float64 totals as they are."""
+    if isinstance(answer, tuple):
+        return tuple(_cast(part, reduction, dtype) for part in answer)
+    if isinstance(reduction, Total) or not answer.is_floating_point():
+        return answer
+    return answer.to(dtype)

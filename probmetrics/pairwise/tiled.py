@@ -1,0 +1,300 @@
+"""The tiled backend: any reduction in linear memory, with analytic gradients."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.reductions import (
+    AbstractReduction,
+    KSmallest,
+    LogSumExp,
+    Reading,
+    WeightedSum,
+)
+from probmetrics.pairwise.threads import run_tasks
+from probmetrics.pairwise.tiles import Block, Pairs, blocks
+
+Coefficient = Callable[[Tensor, Tensor, slice, slice, slice], Tensor]
+
+
+def fold(pairs: Pairs, reduction: AbstractReduction, *, ranks: bool = False) -> Any:
+    """The reduction of all tiles, without a gradient.
+
+    Args:
+        pairs: The samples and their ground.
+        reduction: Flattened over the batch.
+        ranks: Read the tiles of s instead of the ground's values (the same order, less work).
+    """
+    tasks = pairs.row_blocks()
+    readings: dict[int, Reading] = {}
+    position = {id(task): index for index, task in enumerate(tasks)}
+
+    def work(share: Sequence[Block]) -> None:
+        buffer = pairs.buffer()
+        for block in share:
+            taken = reduction.take(block.entries)
+            reading: Reading | None = None
+            for columns in pairs.column_blocks():
+                tile = pairs.arguments(block.entries, block.rows, columns, buffer)
+                if not ranks:
+                    tile = pairs.values(tile, block.entries, block.rows, columns)
+                new = taken.of(tile, block.rows, columns)
+                reading = new if reading is None else taken.merge(reading, new)
+            assert reading is not None
+            readings[position[id(block)]] = reading
+
+    run_tasks(work, tasks, pairs.count)
+    ordered = [readings[index] for index in range(len(tasks))]
+    per_entry = len(tasks) // len({task.entries.start for task in tasks})
+    joined = [
+        reduction.join_rows(ordered[i : i + per_entry]) for i in range(0, len(tasks), per_entry)
+    ]
+    return reduction.finish(tuple(torch.cat(parts) for parts in zip(*joined, strict=True)))
+
+
+def row_gradient(pairs: Pairs, coefficient: Coefficient) -> Tensor:
+    """Σ_j M_ij ∂t_ij/∂x_i with M = coefficient ∘ slope, shape (B, n, d): again a weighted sum.
+
+    Args:
+        pairs: The samples and their ground.
+        coefficient: Called with (s, slopes, entries, rows, columns); may overwrite ``slopes``.
+    """
+    tasks = pairs.row_blocks()
+    centred = pairs.rows
+    gradient = torch.empty_like(centred)
+
+    def work(share: Sequence[Block]) -> None:
+        buffer = pairs.buffer()
+        for block in share:
+            u = pairs.u[block.entries, block.rows]
+            sums = torch.zeros_like(u)
+            for columns in pairs.column_blocks():
+                s = pairs.arguments(block.entries, block.rows, columns, buffer)
+                slopes = pairs.slopes(s)
+                weighted = coefficient(s, slopes, block.entries, block.rows, columns)
+                sums.baddbmm_(weighted, pairs.v[block.entries, columns])
+            rows = centred[block.entries, block.rows]
+            gradient[block.entries, block.rows] = pairs.pull_rows(rows, sums)
+
+    run_tasks(work, tasks, pairs.count)
+    return gradient
+
+
+class TiledWeightedSum(torch.autograd.Function):
+    """Σ_j G_ij w_jc, shape (B, n, c)."""
+
+    @staticmethod
+    def forward(ctx: Any, ground: AbstractGround, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y, w)
+        ctx.ground = ground
+        out: Tensor = fold(Pairs(ground, x, y), WeightedSum(w, columns=True))
+        return out.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, y, w = ctx.saved_tensors
+        ground, needs = ctx.ground, ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            dense = dense_matrix(ground, x, y) @ w
+            return (None, *differentiate(dense, (x, y, w), needs[1:], g))
+        dx = dy = dw = None
+        if needs[1]:
+            dx = row_gradient(Pairs(ground, x, y), _outer(g, w)).to(x.dtype)
+        if needs[2]:
+            dy = row_gradient(Pairs(ground, y, x), _outer(w, g)).to(y.dtype)
+        if needs[3]:
+            dw = fold(Pairs(ground, y, x), WeightedSum(g, columns=True)).to(w.dtype)
+        return None, dx, dy, dw
+
+
+def _outer(left: Tensor, right: Tensor) -> Coefficient:
+    """Multiply slopes by Σ_c left_ic right_jc."""
+
+    def coefficient(s: Tensor, slopes: Tensor, entries: slice, rows: slice, cols: slice) -> Tensor:
+        a, b = left[entries, rows].to(slopes.dtype), right[entries, cols].to(slopes.dtype)
+        if a.shape[-1] == 1:
+            return slopes.mul_(a).mul_(b.mT)
+        return slopes.mul_(a @ b.mT)
+
+    return coefficient
+
+
+class TiledLogSumExp(torch.autograd.Function):
+    """log Σ_j exp(offset_j + scale · G_ij), shape (B, n)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, ground: AbstractGround, scale: float, x: Tensor, y: Tensor, offset: Tensor
+    ) -> Tensor:
+        pairs = Pairs(ground, x, y)
+        out: Tensor = fold(pairs, LogSumExp(offset.to(pairs.dtype), scale))
+        ctx.save_for_backward(x, y, offset, out)
+        ctx.ground, ctx.scale = ground, scale
+        return out.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, y, offset, out = ctx.saved_tensors
+        ground, scale, needs = ctx.ground, ctx.scale, ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            matrix = dense_matrix(ground, x, y) * scale
+            dense = torch.logsumexp(matrix + offset.unsqueeze(-2), dim=-1)
+            return (None, None, *differentiate(dense, (x, y, offset), needs[2:], g))
+        dx = dy = do = None
+        out = torch.where(out.isfinite(), out, 0.0)  # −∞ where every column is left out
+        if needs[2]:
+            pairs = Pairs(ground, x, y)
+            dx = row_gradient(pairs, _plan(pairs, scale, -out, offset, rows=g)).to(x.dtype)
+        if needs[3] or needs[4]:
+            pairs = Pairs(ground, y, x)
+            if needs[3]:
+                dy = row_gradient(pairs, _plan(pairs, scale, offset, -out, columns=g)).to(y.dtype)
+            if needs[4]:
+                do = _plan_sums(pairs, scale, offset, -out, g).to(offset.dtype)
+        return None, None, dx, dy, do
+
+
+def _plan(
+    pairs: Pairs,
+    scale: float,
+    row_exponent: Tensor,
+    column_exponent: Tensor,
+    *,
+    rows: Tensor | None = None,
+    columns: Tensor | None = None,
+) -> Coefficient:
+    """Multiply slopes by scale · exp(row + scale · G + column), times a factor on one side."""
+
+    def coefficient(s: Tensor, slopes: Tensor, e: slice, r: slice, c: slice) -> Tensor:
+        plan = _plan_tile(pairs, scale, row_exponent, column_exponent, s, e, r, c)
+        if rows is not None:
+            plan *= rows[e, r].to(plan.dtype).unsqueeze(-1)
+        if columns is not None:
+            plan *= columns[e, c].to(plan.dtype).unsqueeze(-2)
+        return slopes.mul_(plan).mul_(scale)
+
+    return coefficient
+
+
+def _plan_tile(
+    pairs: Pairs,
+    scale: float,
+    row_exponent: Tensor,
+    column_exponent: Tensor,
+    s: Tensor,
+    e: slice,
+    r: slice,
+    c: slice,
+) -> Tensor:
+    tile = pairs.values(s, e, r, c).mul_(scale)
+    tile += row_exponent[e, r].to(tile.dtype).unsqueeze(-1)
+    tile += column_exponent[e, c].to(tile.dtype).unsqueeze(-2)
+    return tile.exp_()
+
+
+def _plan_sums(
+    pairs: Pairs, scale: float, row_exponent: Tensor, column_exponent: Tensor, g: Tensor
+) -> Tensor:
+    """Σ_c P_rc g_c, the gradient in the offsets when rows carry the offsets."""
+    sums = torch.zeros_like(row_exponent, dtype=torch.float64)
+
+    def work(share: Sequence[Block]) -> None:
+        buffer = pairs.buffer()
+        for block in share:
+            e, r = block.entries, block.rows
+            for c in pairs.column_blocks():
+                s = pairs.arguments(e, r, c, buffer)
+                plan = _plan_tile(pairs, scale, row_exponent, column_exponent, s, e, r, c)
+                part = plan @ g[e, c].to(plan.dtype).unsqueeze(-1)
+                sums[e, r] += part.squeeze(-1).double()
+
+    run_tasks(work, pairs.row_blocks(), pairs.count)
+    return sums
+
+
+def neighbors(ground: AbstractGround, x: Tensor, y: Tensor, reduction: KSmallest) -> Any:
+    """The k smallest entries per row; their values are recomputed exactly, with a gradient."""
+    _, indices = fold(Pairs(ground, x, y), reduction, ranks=ground.increasing)
+    batch, n, k = indices.shape
+    pieces = []
+    for rows in blocks(n, max(1, 2**22 // max(1, batch * k * x.shape[-1]))):
+        index = indices[:, rows].reshape(batch, -1, 1).expand(-1, -1, y.shape[-1])
+        near = y.gather(1, index).unflatten(1, (-1, k))
+        own = x[:, rows].unsqueeze(-2).expand_as(near)
+        value = ground.between_features(own, near)
+        if ground.has_offset:
+            value = value + ground.offset(own) + ground.offset(near)
+        pieces.append(value)
+    values, order = torch.cat(pieces, dim=1).sort(dim=-1)
+    return values, indices.gather(-1, order)
+
+
+def fold_by_recomputation(
+    ground: AbstractGround, reduction: AbstractReduction, x: Tensor, y: Tensor, entries: int
+) -> Any:
+    """The reduction tile by tile through autograd, each tile recomputed in the backward pass.
+
+    For grounds without one profile (ℓp norms, sums over different features) and for parameters
+    of a profile that learn. Batch dimensions stay as they are.
+
+    Args:
+        ground: Any ground.
+        reduction: Not flattened.
+        x: Embedded points, shape (*batch, n, d).
+        y: Embedded points, shape (*batch, m, d).
+        entries: Number of batch entries, for the size of a tile.
+    """
+    side = max(16, int((2**18 / max(1, entries)) ** 0.5))
+    readings = []
+    learning = torch.is_grad_enabled() and (
+        x.requires_grad or y.requires_grad or any(t.requires_grad for t in ground.tensors())
+    )
+
+    def read(x_rows: Tensor, y_columns: Tensor, rows: slice, columns: slice) -> Reading:
+        tile = ground.on_features(x_rows, y_columns)
+        if ground.has_offset:
+            tile = tile + ground.offset(x_rows).unsqueeze(-1)
+            tile = tile + ground.offset(y_columns).unsqueeze(-2)
+        return reduction.of(tile, rows, columns)
+
+    for rows in blocks(x.shape[-2], side):
+        reading: Reading | None = None
+        for columns in blocks(y.shape[-2], side):
+            parts = (x[..., rows, :], y[..., columns, :], rows, columns)
+            new = checkpoint(read, *parts, use_reentrant=False) if learning else read(*parts)
+            reading = new if reading is None else reduction.merge(reading, new)
+        assert reading is not None
+        readings.append(reading)
+    return reduction.finish(reduction.join_rows(readings))
+
+
+def differentiable(function: type[torch.autograd.Function], *inputs: Any) -> Any:
+    """Apply a custom autograd function."""
+    apply: Callable[..., Any] = function.apply
+    return apply(*inputs)
+
+
+def dense_matrix(ground: AbstractGround, x: Tensor, y: Tensor) -> Tensor:
+    """The whole matrix, for a second derivative."""
+    if x.shape[0] * x.shape[1] * y.shape[1] > 2**26:
+        raise RuntimeError(
+            "a second derivative needs the whole matrix of pairs, which is too large here "
+            f"({x.shape[0]}×{x.shape[1]}×{y.shape[1]}); use fewer points per call"
+        )
+    matrix = ground.on_features(x, y)
+    if ground.has_offset:
+        matrix = matrix + ground.offset(x).unsqueeze(-1) + ground.offset(y).unsqueeze(-2)
+    return matrix
+
+
+def differentiate(
+    out: Tensor, inputs: Sequence[Tensor], needs: Sequence[bool], g: Tensor
+) -> list[Tensor | None]:
+    """Gradients that can be differentiated again."""
+    wanted = [value for value, need in zip(inputs, needs, strict=True) if need]
+    found = iter(torch.autograd.grad(out, wanted, g, create_graph=True, allow_unused=True))
+    return [next(found) if need else None for need in needs]

@@ -1,0 +1,197 @@
+"""Samples prepared so that one matrix product gives a tile of any ground."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probmetrics.pairwise.ground import (
+    AbstractGround,
+    InnerGeometry,
+    SquaredGeometry,
+    centre_of,
+)
+
+ROWS = 512
+COLUMNS = 512
+CUDA_TILE = 2**24  # entries of a tile on a device with many cores
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some batch entries and some rows of the matrix."""
+
+    entries: slice
+    rows: slice
+
+
+def blocks(length: int, size: int) -> list[slice]:
+    """[0, length) in slices of at most ``size``."""
+    return [slice(i, min(i + size, length)) for i in range(0, length, size)]
+
+
+class Pairs:
+    """Two flattened samples and a ground, ready to be evaluated tile by tile.
+
+    For squared distances the augmented product of u = r·[−2x, ‖x‖², 1] with v = [y, 1, ‖y‖²]
+    gives s = r·‖x − y‖² at once, r being the ground's rate. Both samples are centred first.
+
+    Args:
+        ground: A ground with numeric parameters and an aligned geometry.
+        x: Embedded points, shape (B, n, d).
+        y: Embedded points, shape (B, m, d), or x itself.
+    """
+
+    def __init__(self, ground: AbstractGround, x: Tensor, y: Tensor) -> None:
+        self.same = y is x
+        x, y = x.detach(), y.detach()
+        self.ground = ground
+        self.batch, self.n, self.d = x.shape
+        self.m = y.shape[-2]
+        rate = ground.rate(self.d)
+        assert not isinstance(rate, Tensor) or rate.ndim == 0
+        self.rate = float(rate)
+        self.dtype = working_dtype(ground, x, y)
+        x, y = x.to(self.dtype), y.to(self.dtype)
+        if isinstance(ground.geometry, SquaredGeometry):
+            self._augment(x, y)
+        elif isinstance(ground.geometry, InnerGeometry):
+            self.u, self.v = self.rate * x, y
+        else:
+            self.u, self.v = x, y
+        if ground.has_offset:
+            self.row_offset, self.column_offset = ground.offset(x), ground.offset(y)
+
+    def _augment(self, x: Tensor, y: Tensor) -> None:
+        centre = centre_of(x, y)
+        x, y = x - centre, y - centre
+        # Rounding of the product can leave a tie at a small distance above zero, which a square
+        # root would magnify; a distance below the resolution counts as zero.
+        snap = 4.0 * torch.finfo(self.dtype).eps if self.ground.kinked else 0.0
+        d = self.d
+        self.u = x.new_empty(self.batch, self.n, d + 2)
+        torch.mul(x, -2.0 * self.rate, out=self.u[..., :d])
+        torch.mul(x.square().sum(-1), self.rate * (1.0 - snap), out=self.u[..., d])
+        self.u[..., d + 1] = self.rate
+        self.v = y.new_empty(self.batch, self.m, d + 2)
+        self.v[..., :d] = y
+        self.v[..., d] = 1.0
+        torch.mul(y, y, out=y)
+        torch.sum(y, dim=-1, out=self.v[..., d + 1])
+
+    def arguments(self, entries: slice, rows: slice, columns: slice, buffer: Tensor) -> Tensor:
+        """s = rate · t on a tile, shape (entries, rows, columns), written into ``buffer``."""
+        u, v = self.u[entries, rows], self.v[entries, columns]
+        shape = (u.shape[0], u.shape[1], v.shape[1])
+        if not isinstance(self.ground.geometry, SquaredGeometry | InnerGeometry):
+            assert self.ground.geometry is not None
+            return self.rate * self.ground.geometry.matrix(u, v)
+        s = buffer[: shape[0] * shape[1] * shape[2]].view(shape)
+        if shape[0] == 1:
+            torch.mm(u[0], v[0].T, out=s[0])
+        else:
+            torch.bmm(u, v.mT, out=s)
+        if isinstance(self.ground.geometry, SquaredGeometry):
+            if self.same and rows == columns:
+                s.diagonal(dim1=-2, dim2=-1).zero_()
+            if self.ground.kinked:
+                s.clamp_(min=0.0) if self.rate > 0 else s.clamp_(max=0.0)
+        return s
+
+    def values(self, s: Tensor, entries: slice, rows: slice, columns: slice) -> Tensor:
+        """The ground on a tile from its arguments, which may be overwritten."""
+        tile = self.ground.tile(s, self.d)
+        if self.ground.has_offset:
+            tile += self.row_offset[entries, rows].unsqueeze(-1)
+            tile += self.column_offset[entries, columns].unsqueeze(-2)
+        return tile
+
+    def slopes(self, s: Tensor) -> Tensor:
+        """The derivative of the ground in t on a tile, in fresh memory."""
+        return self.ground.tile_slope(s, self.d)
+
+    def pull_rows(self, x: Tensor, sums: Tensor) -> Tensor:
+        """Gradient in x from sums = Σ_j M_ij v_j, M the weighted slopes: shape (…, d).
+
+        For squared distances ∂t/∂x_i = 2 (x_i − y_j), so Σ_j M_ij ∂t/∂x_i needs only M·y and M·1.
+        """
+        if isinstance(self.ground.geometry, InnerGeometry):
+            return sums
+        d = self.d
+        return 2.0 * (x * sums[..., d : d + 1] - sums[..., :d])
+
+    def pull_columns(self, y: Tensor, sums: Tensor) -> Tensor:
+        """Gradient in y from sums = Σ_i M_ij u_i, shape (…, d)."""
+        if isinstance(self.ground.geometry, InnerGeometry):
+            return sums / self.rate
+        d = self.d
+        return 2.0 * (y * sums[..., d + 1 : d + 2] + 0.5 * sums[..., :d]) / self.rate
+
+    @property
+    def rows(self) -> Tensor:
+        """The centred x that goes with ``pull_rows``."""
+        if isinstance(self.ground.geometry, InnerGeometry):
+            return self.u
+        return self.u[..., : self.d] / (-2.0 * self.rate)
+
+    @property
+    def columns(self) -> Tensor:
+        """The centred y that goes with ``pull_columns``."""
+        return self.v[..., : self.d]
+
+    def tile_shape(self) -> tuple[int, int, int]:
+        """Batch entries, rows and columns of a tile that stays in cache."""
+        if self.u.device.type != "cpu":
+            side = int(CUDA_TILE**0.5)
+            rows, columns = min(self.n, side), min(self.m, side)
+            return max(1, CUDA_TILE // (rows * columns)), rows, columns
+        rows, columns = min(self.n, ROWS), min(self.m, COLUMNS)
+        return max(1, ROWS * COLUMNS // (rows * columns)), rows, columns
+
+    def buffer(self) -> Tensor:
+        """Memory for one tile, to be reused."""
+        entries, rows, columns = self.tile_shape()
+        return self.u.new_empty(min(entries, self.batch) * rows * columns)
+
+    def row_blocks(self) -> list[Block]:
+        """All rows of all batch entries, in tasks."""
+        entries, rows, _ = self.tile_shape()
+        return [Block(e, r) for e in blocks(self.batch, entries) for r in blocks(self.n, rows)]
+
+    def column_blocks(self, start: int = 0) -> Iterator[slice]:
+        """The columns from ``start`` on, in tiles."""
+        for piece in blocks(self.m, self.tile_shape()[2]):
+            if piece.start >= start:
+                yield piece
+
+    @property
+    def count(self) -> int:
+        """Number of pairs."""
+        return self.batch * self.n * self.m
+
+
+def working_dtype(ground: AbstractGround, x: Tensor, y: Tensor) -> torch.dtype:
+    """The dtype tiles are computed in.
+
+    Half types are raised to float32. Float32 is raised to float64 where the expansion of ‖x − y‖²
+    would lose the distances that matter: clusters much narrower than their separation, told from
+    a sample of pairs (on the CPU; elsewhere reading values would stall the device).
+    """
+    if x.dtype == torch.float64:
+        return torch.float64
+    if x.device.type != "cpu" or not isinstance(ground.geometry, SquaredGeometry):
+        return torch.float32
+    share = 64
+    a = x[..., :: max(1, x.shape[-2] // share), :].double()
+    b = y[..., :: max(1, y.shape[-2] // share), :].double()
+    a, b = a[: 8 * share], b[: 8 * share]
+    centre = centre_of(a, b)
+    size = torch.quantile((a - centre).square().sum(-1).reshape(-1)[: 2**16], 0.9)
+    gaps = torch.cdist(a, b).square().reshape(-1)[: 2**16]
+    gaps = gaps[gaps > 0]
+    if gaps.numel() == 0:
+        return torch.float32
+    small = torch.quantile(gaps, 0.1)
+    resolution = torch.finfo(torch.float32).eps * size
+    return torch.float64 if bool(resolution > 2e-5 * small) else torch.float32
