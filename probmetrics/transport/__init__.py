@@ -1,0 +1,1 @@
+"""Optimal transport: on the line, on the circle, sliced, exact, entropic."""
