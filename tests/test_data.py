@@ -218,6 +218,16 @@ class TestPaths:
         refused(tmp_path / "noending", "noending")
         refused("/dev/null", "not a regular file")
 
+    def test_files_that_cannot_be_opened(self, tmp_path, monkeypatch):
+        np.save(tmp_path / "x.npy", VALUES)
+        (tmp_path / "x.csv").write_text("a\n1\n")
+
+        def closed(*args, **kwargs):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("pathlib.Path.open", closed)
+        refused(tmp_path / "x.csv", "x.csv cannot be read: Permission denied")
+
     def test_upper_case_endings_and_home(self, tmp_path, monkeypatch):
         np.save(tmp_path / "x.npy", VALUES)
         (tmp_path / "x.npy").rename(tmp_path / "X.NPY")
@@ -355,6 +365,12 @@ class TestFrames:
         (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
         refused(tmp_path / "x.parquet", "damaged or not a .parquet")
 
+    def test_parquet_beyond_memory(self, tmp_path, monkeypatch):
+        pd = pytest.importorskip("pandas")
+        pd.DataFrame(VALUES, columns=list("abc")).to_parquet(tmp_path / "x.parquet")
+        monkeypatch.setattr(dataset, "available_memory", lambda: 100)
+        refused(tmp_path / "x.parquet", "GiB of memory")
+
     def test_missing_values_and_kinds(self):
         pd = pytest.importorskip("pandas")
         frame = pd.DataFrame({"a": pd.array([1, None, 3], dtype="Int64"), "b": [1.0, 2.0, 3.0]})
@@ -367,6 +383,30 @@ class TestFrames:
         refused(pd.DataFrame(index=[1, 2]), "empty")
         assert read(pd.Series([1.0, 2.0], name="age")).columns == ("age",)
         assert read(pd.DataFrame(VALUES)).columns == ("0", "1", "2")
+        arrow = pytest.importorskip("pyarrow").Table.from_pandas(frame.dropna())
+        assert read(arrow).columns == ("a", "b")
+
+    def test_frames_of_other_libraries(self):
+        """What polars offers: columns, indexing by name, and Series with a dtype."""
+
+        class Series:
+            def __init__(self, values, dtype):
+                self.values, self.dtype = values, dtype
+
+            def to_numpy(self):
+                return np.array(self.values)
+
+        class Frame(dict):
+            columns = property(lambda self: list(self))
+            to_numpy = None
+
+            def __len__(self):
+                return 2
+
+        frame = Frame(a=Series([1, 2], "Int64"), b=Series(["x", "y"], "String"))
+        np.testing.assert_array_equal(read(frame, columns=["a"]).values, [[1], [2]])
+        refused(frame, "'b'", "String", "numeric ones: 'a'")
+        refused(Frame(a=Series([object()] * 2, "Decimal")), "'a'")
 
     def test_parquet_needs_its_extra(self, tmp_path, monkeypatch):
         (tmp_path / "x.parquet").write_bytes(b"PAR1")

@@ -178,6 +178,19 @@ def test_nothing_to_read(tmp_path):
         read(path)
 
 
+def test_encrypted_archives_are_refused(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("00.png", encoded(Image.fromarray(COLOUR[0])))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="encrypted"):
+        read(path)
+    with pytest.raises(DataError, match="no such folder or archive"):
+        open_images(tmp_path / "nowhere")
+
+
 def test_other_files_are_ignored_and_counted(tmp_path):
     save(tmp_path, COLOUR)
     (tmp_path / "readme.txt").write_text("hello")

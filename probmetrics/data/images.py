@@ -173,6 +173,8 @@ def open_images(
     """
     path = Path(source)
     checks.choice(on_corrupt, "on_corrupt", ["error", "skip"])
+    if not path.exists():
+        raise DataError(f"no such folder or archive: {shown(str(source), 120)}")
     found, others = _folder_files(path) if path.is_dir() else _archive_files(path)
     if not found:
         kinds = sorted({PurePosixPath(name).suffix.lower() or "no suffix" for name in others})

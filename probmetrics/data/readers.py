@@ -78,7 +78,7 @@ def read(
         before it is allocated, where the system says how much is free.
     """
     checks.choice(on_corrupt, "on_corrupt", ["error", "skip"])
-    seed = checks.count(seed, "seed", minimum=0)
+    seed = checks.count(seed, "seed", minimum=0, maximum=2**63 - 1)
     limit = None if max_samples is None else checks.count(max_samples, "max_samples")
     wanted, size = dataset.column_names(columns), images.sized(image_size)
     options = {"max_samples": limit, "seed": seed, "image_size": size}
@@ -161,6 +161,8 @@ def _existing(text: str) -> Path:
 
 def _read_object(source: Any, wanted: list[str | int] | None, options: Any) -> Dataset:
     name = getattr(source, "__name__", None) or type(source).__name__
+    if hasattr(source, "to_pandas") and not hasattr(source, "to_numpy"):  # pyarrow tables
+        source = source.to_pandas()
     if hasattr(source, "columns") and hasattr(source, "to_numpy"):
         return tables.from_frame(source, name, wanted)
     if isinstance(source, Dataset):
