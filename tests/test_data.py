@@ -358,6 +358,7 @@ class TestFrames:
         for source in (frame, tmp_path / "x.parquet"):
             refused(source, "1 column not numeric: 'd'", "'a', 'b', 'c'")
             got = read(source, columns=["c", "a"])
+            refused(source, "numeric ones: 'a', 'b', 'c'", columns=["d", "a"])
             assert got.columns == ("c", "a")
             assert got.kind == "table"
             np.testing.assert_array_equal(got.values, [[1, 1], [0, 2]])

@@ -8,6 +8,7 @@ import torch
 from scipy import integrate, stats
 
 from probmetrics import data as pmd
+from probmetrics.data import families
 
 MIXTURES = {
     "ring": pmd.ring_of_gaussians(),
@@ -238,6 +239,7 @@ def test_blob():
     x, y = pmd.Blob().sample(9 * N, generator=0)
     centres = [(i // 3, i % 3) for i in range(9)]
     deltas = np.array([-0.02, -0.022, -0.024, -0.026, 0.0, 0.02, 0.022, 0.024, 0.026])
+    assert tuple(deltas) == families.BLOB_COVARIANCE
 
     def log_likelihood(points, slants):
         modes = [

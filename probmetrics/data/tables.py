@@ -92,25 +92,29 @@ def read_parquet(path: Path, source: str, columns: Sequence[str | int] | None) -
 def from_frame(frame: Any, source: str, columns: Sequence[str | int] | None = None) -> Dataset:
     """Dataset of a pandas or polars data frame (or anything alike); columns must be numeric."""
     known = [str(name) for name in frame.columns]
-    indices = (
+    wanted = (
         range(len(known)) if columns is None else dataset.column_indices(columns, known, source)
     )
-    series = {
-        i: frame.iloc[:, i] if hasattr(frame, "iloc") else frame[frame.columns[i]] for i in indices
-    }
-    if not series or len(frame) == 0:
+    if not known or len(frame) == 0:
         raise DataError(f"{source} is empty: {len(frame)} rows and {len(known)} columns")
-    numbers = {i: _numeric_column(column) for i, column in series.items()}
-    text = [known[i] for i, values in numbers.items() if values is None]
+    numbers = {i: _numeric_column(_series(frame, i)) for i in wanted}
+    text = [i for i, values in numbers.items() if values is None]
     if text:
-        first = next(series[i] for i, values in numbers.items() if values is None)
-        _refuse_text(source, text, known, f"{text[0]!r} holds {first.dtype}")
+        others = [
+            known[i] for i in range(len(known)) if _numeric_column(_series(frame, i)) is not None
+        ]
+        where = f"{known[text[0]]!r} holds {_series(frame, text[0]).dtype}"
+        _refuse_text(source, [known[i] for i in text], others, where)
     return Dataset(
         values=np.stack([values for values in numbers.values() if values is not None], axis=1),
-        columns=tuple(known[i] for i in indices),
+        columns=tuple(known[i] for i in wanted),
         source=source,
         kind="table",
     )
+
+
+def _series(frame: Any, i: int) -> Any:
+    return frame.iloc[:, i] if hasattr(frame, "iloc") else frame[frame.columns[i]]
 
 
 def _numeric_column(series: Any) -> NDArray[np.float64] | None:
