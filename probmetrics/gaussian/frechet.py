@@ -284,7 +284,7 @@ def statistics(
         dtype = torch.promote_types(dtype, part.dtype)
         own = part.shape[: -2 if name.startswith("cov") else -1]
         checks.broadcastable(batch, own, ("the arguments before", name))
-        batch = torch.broadcast_shapes(batch, own)  # type: ignore[no-untyped-call]
+        batch = torch.broadcast_shapes(batch, own)
     return (
         mean_x.double(),
         symmetric(cov_x.double()),

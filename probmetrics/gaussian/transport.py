@@ -206,7 +206,7 @@ def _with_implicit_gradient(covariance: Tensor, roots: Tensor, masses: Tensor) -
                 break
         return total
 
-    outer.register_hook(solve)  # type: ignore[no-untyped-call]
+    outer.register_hook(solve)
     return outer
 
 
@@ -257,7 +257,8 @@ def _ensemble(
         )
     checks.broadcastable(means.shape[:-2], covs.shape[:-3], ("means", "covs"))
     checks.finite(means, "means")
-    masses = checks.weights(weights, means, "weights").double()
+    kind = means if weights is None else means.to(weights.dtype)
+    masses = checks.weights(weights, kind, "weights").double()
     masses = masses / masses.sum(-1, keepdim=True)
     dtype = torch.promote_types(means.dtype, covs.dtype)
     return means.double(), symmetric(covs.double()), masses, dtype
