@@ -12,6 +12,7 @@ from torch import Tensor
 
 Features = Callable[[Tensor], Tensor]
 Rate = float | Tensor
+SHARE = 32  # points of a sample that a look at its scale takes
 
 
 @dataclass(frozen=True)
@@ -264,14 +265,18 @@ class AbstractProfile(AbstractGround):
 def centre_of(*points: Tensor) -> Tensor:
     """A robust middle of the pooled points, shape (*batch, 1, d), for numerical centring only.
 
-    The coordinate-wise median of at most a thousand points: one outlier at 1e6 would drag the
-    mean, and with it the rounding error of every other pair.
+    The coordinate-wise median of a few dozen points: one outlier at 1e6 would drag the mean,
+    and with it the rounding error of every other pair.
     """
-    share = 512
-    chosen = [p.detach()[..., :: max(1, p.shape[-2] // share), :] for p in points]
+    chosen = [some_rows(p) for p in points]
     batch = torch.broadcast_shapes(*(c.shape[:-2] for c in chosen))
     pooled = torch.cat([c.expand(*batch, *c.shape[-2:]) for c in chosen], dim=-2)
     return pooled.median(dim=-2, keepdim=True).values
+
+
+def some_rows(x: Tensor) -> Tensor:
+    """A few dozen evenly spaced points, for looking at the scale of a sample."""
+    return x.detach()[..., :: max(1, x.shape[-2] // SHARE), :][..., :SHARE, :]
 
 
 def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -167,12 +167,12 @@ def _tiled(
         answer = differentiable(TiledLogSumExp, ground, float(flat.scale), x, y, offset)
     elif isinstance(flat, KSmallest):
         values, indices = neighbors(ground, x, y, flat)
-        return values.reshape(*batch, *values.shape[1:]), indices.reshape(
+        return values.reshape((*batch, *values.shape[1:])), indices.reshape(
             *batch, *indices.shape[1:]
         )
     else:
         answer = fold(Pairs(ground, x, y), flat)
-    return answer.reshape(*batch, *answer.shape[1:])
+    return answer.reshape((*batch, *answer.shape[1:]))
 
 
 def _weighted_sum(ground: AbstractGround, reduction: WeightedSum, x: Tensor, y: Tensor) -> Tensor:

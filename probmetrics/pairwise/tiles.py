@@ -11,6 +11,7 @@ from probmetrics.pairwise.ground import (
     InnerGeometry,
     SquaredGeometry,
     centre_of,
+    some_rows,
 )
 
 ROWS = 512
@@ -182,13 +183,9 @@ def working_dtype(ground: AbstractGround, x: Tensor, y: Tensor) -> torch.dtype:
         return torch.float64
     if x.device.type != "cpu" or not isinstance(ground.geometry, SquaredGeometry):
         return torch.float32
-    share = 64
-    a = x[..., :: max(1, x.shape[-2] // share), :].double()
-    b = y[..., :: max(1, y.shape[-2] // share), :].double()
-    a, b = a[: 8 * share], b[: 8 * share]
-    centre = centre_of(a, b)
-    size = torch.quantile((a - centre).square().sum(-1).reshape(-1)[: 2**16], 0.9)
-    gaps = torch.cdist(a, b).square().reshape(-1)[: 2**16]
+    a, b = some_rows(x)[:8].double(), some_rows(y)[:8].double()
+    size = torch.quantile((a - centre_of(a, b)).square().sum(-1), 0.9)
+    gaps = torch.cdist(a, b).square()
     gaps = gaps[gaps > 0]
     if gaps.numel() == 0:
         return torch.float32
