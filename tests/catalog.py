@@ -4,6 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from probmetrics.transport.exact import wasserstein
+
+from probmetrics import discrepancy
+from probmetrics.gaussian import frechet_distance
+from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
+from probmetrics.pairwise.kernels import (
+    Distance,
+    Gaussian,
+    InverseMultiquadric,
+    Laplacian,
+    Linear,
+    Matern,
+    Polynomial,
+    RationalQuadratic,
+    gaussian_mixture,
+)
+
 
 @dataclass(frozen=True)
 class Estimator:
@@ -29,4 +46,62 @@ class Estimator:
         return self.name
 
 
-ESTIMATORS: list[Estimator] = []
+ESTIMATORS: list[Estimator] = [
+    # Takes weights, but as reliability weights: they are not repeated rows.
+    Estimator("frechet_distance", frechet_distance, weighted=False, degree=2.0, minimum=2),
+]
+
+
+KERNELS = [
+    Gaussian(0.8),
+    Laplacian(0.9),
+    Laplacian(0.9, norm=1),
+    Matern(0.5, 1.1),
+    Matern(1.5, 1.1),
+    Matern(2.5, 1.1),
+    RationalQuadratic(0.7, 1.3),
+    RationalQuadratic(2.0, 1.3),
+    InverseMultiquadric(1.4),
+    InverseMultiquadric(1.4, beta=1.0),
+    Polynomial(),
+    Linear(),
+    Distance(),
+    Distance(1.4, origin=2.0),
+    Distance(0.7, norm=1),
+    gaussian_mixture([0.5, 1.0, 2.0]),
+    Gaussian(1.0) + Polynomial(),
+    Gaussian(1.0) * Linear(),
+    Gaussian(2.0) * Laplacian(1.0),
+    2.5 * Matern(1.5),
+]
+COSTS = [
+    SqEuclidean(),
+    Euclidean(),
+    Euclidean(1.5),
+    Euclidean(3.0),
+    PNorm(1.0),
+    PNorm(3.0, power=2.0),
+    Cosine(),
+]
+
+ESTIMATORS += [
+    Estimator("mmd", discrepancy.mmd, {"kernel": Gaussian(1.0)}, zero_at_equality=False, minimum=2),
+    Estimator("mmd biased", discrepancy.mmd, {"kernel": Gaussian(1.0), "unbiased": False}),
+    Estimator("mmd median", discrepancy.mmd, {"unbiased": False}, degree=0.0, differentiable=False),
+    Estimator(
+        "mmd root", discrepancy.mmd, {"kernel": Laplacian(1.0), "unbiased": False, "root": True}
+    ),
+    Estimator("energy", discrepancy.energy_distance, degree=1.0),
+    Estimator("energy power", discrepancy.energy_distance, {"power": 1.5}, degree=1.5),
+    Estimator(
+        "energy unbiased",
+        discrepancy.energy_distance,
+        {"unbiased": True},
+        degree=1.0,
+        zero_at_equality=False,
+        minimum=2,
+    ),
+    Estimator("energy root", discrepancy.energy_distance, {"root": True}, degree=0.5),
+    Estimator("wasserstein", wasserstein, degree=1.0),
+    Estimator("wasserstein_cubed", wasserstein, {"p": 3.0, "root": False}, degree=3.0),
+]
