@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from probmetrics.transport.exact import wasserstein
-
 from probmetrics import discrepancy
 from probmetrics.gaussian import frechet_distance
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
@@ -20,6 +18,7 @@ from probmetrics.pairwise.kernels import (
     RationalQuadratic,
     gaussian_mixture,
 )
+from probmetrics.transport.exact import wasserstein
 
 
 @dataclass(frozen=True)
