@@ -163,6 +163,8 @@ def weights(a: Tensor | None, x: Tensor, name: str = "a", *, points: int | None 
 
 def _unit_mass(a: Tensor, name: str, remedy: str) -> Tensor:
     mass = a.detach().double().sum(-1)
+    if mass.numel() == 0:
+        return a
     tolerance = 1e-6 if a.dtype == torch.float64 else MASS_TOLERANCE
     if a.dtype in (torch.float16, torch.bfloat16):
         tolerance = 2e-2

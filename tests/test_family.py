@@ -26,6 +26,7 @@ from probmetrics.divergences.family import (
     PearsonChi2,
     ReverseKL,
     SquaredHellinger,
+    SymmetricChi2,
     TotalVariation,
     least_squares,
     named,
@@ -92,6 +93,12 @@ TABLE = {
     LeCam: (
         lambda u: (u - 1) ** 2 / (2 * (u + 1)),
         lambda r: (r - 1) * (r + 3) / (2 * (r + 1) ** 2),
+        None,
+        torch.log,
+    ),
+    SymmetricChi2: (
+        lambda u: (u - 1) ** 2 * (u + 1) / u,
+        lambda r: 2 * r - 1 - r**-2,
         None,
         torch.log,
     ),
@@ -321,6 +328,8 @@ def EXACT(row, u, m):  # noqa: N802
         return (u - 1) ** 2
     if row is NeymanChi2:
         return (u - 1) ** 2 / u
+    if row is SymmetricChi2:
+        return (u - 1) ** 2 * (u + 1) / u
     if row is TotalVariation:
         return abs(u - 1) / 2
     if row is Jeffrey:

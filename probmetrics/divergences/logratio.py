@@ -132,3 +132,20 @@ def jeffrey_conjugate(t: Tensor) -> Tensor:
             y = step(y)
     y = step(y.detach())
     return torch.exp(y) + torch.exp(-y) - x - 1
+
+
+def symmetric_chi2_conjugate(t: Tensor) -> Tensor:
+    """The conjugate of (u − 1)² + (u − 1)²/u."""
+    # t = 2u − 1 − u⁻² is the one positive root of 2u³ − (1 + t)u² − 1, convex beyond it: Newton
+    # from the right. A last step outside no_grad carries f*′(t) = u.
+    rise = 1 + lift(t)
+
+    def step(u: Tensor) -> Tensor:
+        return u - (2 * u - rise - u**-2) * u / (2 * (3 * u - rise))
+
+    with torch.no_grad():
+        u = torch.relu(rise) / 2 + 1
+        for _ in range(64):
+            u = step(u)
+    u = step(u.detach())
+    return (u - 1) * (u + 1) + 2 * (1 - 1 / u)
