@@ -18,7 +18,7 @@ def cdf_distance(
     x: LineX,
     y: LineY,
     *,
-    p: float = 1.0,
+    p: float | int = 1.0,
     a: WeightsX | None = None,
     b: WeightsY | None = None,
     root: bool = True,

@@ -30,7 +30,7 @@ def wasserstein_1d(
     x: LineX,
     y: LineY,
     *,
-    p: float = 1.0,
+    p: float | int = 1.0,
     a: WeightsX | None = None,
     b: WeightsY | None = None,
     root: bool = True,
