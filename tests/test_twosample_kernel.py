@@ -212,16 +212,22 @@ def test_kernels_may_be_functions_or_networks():
     assert 0 < mmd_test(x, y, kernel=mixed, generator=0).pvalue <= 1
 
 
-def test_ties_count_in_every_precision():
-    # Binary data: many labelings give the observed value again, up to rounding.
-    rng = np.random.default_rng(0)
-    z = rng.integers(0, 2, (14, 5)) + 0.1
-    z[7:] = z[:7]
+@pytest.mark.parametrize("name", TESTS)
+@pytest.mark.parametrize("seed", range(6))
+def test_ties_up_to_rounding_count(name, seed):
+    # On binary data both statistics are functions of the number of ones in x alone.
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, 2, (5, 1)), rng.integers(0, 2, (6, 1))
+    ones = int(x.sum() + y.sum())
+    share = scipy.stats.hypergeom(11, ones, 5).pmf(np.arange(6))
+    gaps = np.abs(np.arange(6) * 6 - (ones - np.arange(6)) * 5)
+    expected = share[gaps >= gaps[int(x.sum())]].sum()
     for dtype in (np.float64, np.float32):
-        x, y = z[:7].astype(dtype), z[7:].astype(dtype)
-        result = energy_test(x, y, permutations=4000)
+        columns = [(v.repeat(3, 1) * 0.7 + 0.1).astype(dtype) for v in (x, y)]
+        options = {} if name == "energy" else {"unbiased": False}
+        result = TESTS[name](*columns, level=0.9, **options)
         assert result.exact
-        assert result.pvalue == 1.0  # the samples are equal, so nothing is below the observed
+        assert result.pvalue == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", TESTS)
