@@ -143,6 +143,15 @@ def weights(a: Tensor | None, x: Tensor, name: str = "a", *, points: int | None 
     if a is None:
         # One number, expanded: the engine recognises the zero stride and skips the products.
         return torch.full((1,), 1.0 / n, dtype=x.dtype, device=x.device).expand(n)
+    a = measure(a, x, name, points=n)
+    if not readable(a):
+        return a
+    return _unit_mass(a, name, f"pass {name} / {name}.sum(-1, keepdims=True)")
+
+
+def measure(a: Tensor, x: Tensor, name: str = "a", *, points: int | None = None) -> Tensor:
+    """Masses of the points of ``x``, of any total above zero, shape (*batch, n)."""
+    n = x.shape[-2] if points is None else points
     if a.ndim < 1 or a.shape[-1] != n:
         raise ValueError(
             f"{name} must hold one weight per point, shape (*batch, {n}), got {tuple(a.shape)}; "
@@ -158,7 +167,9 @@ def weights(a: Tensor | None, x: Tensor, name: str = "a", *, points: int | None 
             f"{name} has negative weights (smallest {a.detach().min().item():.3g}); "
             "weights are masses, zero or more"
         )
-    return _unit_mass(a, name, f"pass {name} / {name}.sum(-1, keepdims=True)")
+    if bool((a.detach().double().sum(-1) <= 0).any()):
+        raise ValueError(f"{name} sums to zero; at least one point needs a mass above zero")
+    return a
 
 
 def _unit_mass(a: Tensor, name: str, remedy: str) -> Tensor:
