@@ -266,7 +266,7 @@ def statistics(
     mean_x: Tensor, cov_x: Tensor, mean_y: Tensor, cov_y: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, torch.dtype]:
     """Checked means and covariances in float64, and the dtype to answer in."""
-    d = cov_x.shape[-1] if cov_x.ndim else 0
+    d = checked_covariance(cov_x, "cov_x").shape[-1]
     parts = [("mean_x", mean_x), ("cov_x", cov_x), ("mean_y", mean_y), ("cov_y", cov_y)]
     dtype, batch = mean_x.dtype, torch.Size()
     for name, part in parts:

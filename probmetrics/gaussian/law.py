@@ -198,7 +198,8 @@ def gaussian_function(function: Callable[P, R]) -> Callable[P, R]:
                 bound.arguments[name] = tensors[name]
         result: Any = function(*bound.args, **bound.kwargs)
         result = result.to(dtype)
-        return to_numpy(result) if as_numpy else result
+        answer: R = to_numpy(result) if as_numpy else result
+        return answer
 
     return wrapper
 

@@ -70,7 +70,7 @@ class Moments:
         """The state of no rows at all, for d coordinates."""
         return cls(
             *(
-                torch.zeros(*batch, *shape, dtype=torch.float64, device=device)
+                torch.zeros((*batch, *shape), dtype=torch.float64, device=device)
                 for shape in ((), (), (d,), (d, d))
             )
         )
@@ -196,7 +196,7 @@ def _merged(
 
 @array_function
 def _covariance(
-    weight: Array | float, squares: Array | float, scatter: Array, ddof: float
+    weight: Array | float, squares: Array | float, scatter: Array, ddof: float | int
 ) -> Tensor:
     total = torch.as_tensor(weight).to(scatter)
     divisor = total - ddof * torch.as_tensor(squares).to(scatter) / total

@@ -217,6 +217,8 @@ def _graded(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     floor = 0.0
     while basis.shape[-1] > 0:
         image = matrix @ basis
+        for left, _, _ in found:  # what leaks in from larger scales would outweigh the small ones
+            image = image - left @ (left.mT @ image)
         squares, vectors = torch.linalg.eigh(image.mT @ image)
         largest = float(squares[-1].clamp(min=0))
         floor = max(floor, largest * (max(matrix.shape) * torch.finfo(matrix.dtype).eps) ** 2)
