@@ -60,6 +60,13 @@ def broadcastable(first: Sequence[int], second: Sequence[int], names: tuple[str,
         ) from error
 
 
+def filled(batch: Sequence[int]) -> tuple[int, ...]:
+    """A batch shape with at least one problem in it."""
+    if 0 in batch:
+        raise ValueError(f"the batch is empty: shape {tuple(batch)}; pass at least one problem")
+    return tuple(batch)
+
+
 def sample(x: Tensor, *, minimum: int = 1, name: str = "x") -> Tensor:
     """A sample of at least ``minimum`` finite points, shape (*batch, n, d)."""
     if x.ndim < 2:

@@ -9,7 +9,8 @@ from torch import Tensor
 from probmetrics._arrays import SamplesX, SamplesY, Values, WeightsX, WeightsY, array_function
 from probmetrics.transport.ground_cost import Ground
 from probmetrics.transport.plan import Transport
-from probmetrics.transport.solving import SampleProblem, solve_histograms
+from probmetrics.transport.problem import SampleProblem
+from probmetrics.transport.solving import line_distance, solve_histograms, solve_samples
 
 if TYPE_CHECKING:
     Costs = Any
@@ -81,8 +82,8 @@ def wasserstein(
     """
     problem = SampleProblem.admit(x, y, p, cost, a, b)
     if problem.line_power is not None:
-        return problem.line_value(root=root)
-    return problem.transport(root=root, certified=False).value
+        return line_distance(problem, root=root)
+    return solve_samples(problem, root=root, certified=False).value
 
 
 @array_function
@@ -145,7 +146,7 @@ def exact_transport(
             "p = inf is no linear programme, so it has no potentials; pass a finite p, or use "
             "wasserstein_1d for the distance alone"
         )
-    return problem.transport(root=root, certified=True)
+    return solve_samples(problem, root=root, certified=True)
 
 
 @array_function
