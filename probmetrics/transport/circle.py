@@ -13,7 +13,7 @@ from probmetrics.transport.sorting import merge_rows
 
 ROUNDS = 200  # of the search for the best cut; about twenty are usual
 EXACT = 1e-14  # relative gap between the tangents' bound and the value that ends the search
-LEVEL = 1e-12  # steps of F − G this close to the median are at it
+LEVEL = 1e-13  # steps of F − G this close to the median are at it
 
 
 @array_function
@@ -96,8 +96,13 @@ def _by_median(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, period:
     # makes the slopes of |F − G − c| there balance all others, as stationarity in c demands.
     share = torch.where((gap.detach() - median).abs() <= LEVEL, widths, 0.0)
     moving = (share * gap).sum(-1, keepdim=True) / share.sum(-1, keepdim=True)
-    median = median + (moving - moving.detach())
-    return integral(pooled, lambda height: (height - median).abs(), period=period)
+    level = median + (moving - moving.detach())
+
+    def height(gap: Tensor) -> Tensor:
+        size = (gap - level).abs()
+        return torch.where(size > LEVEL, size, 0.0)  # rounding must not pick a side
+
+    return integral(pooled, height, period=period)
 
 
 def _by_cut(
@@ -129,11 +134,12 @@ def _lowest_corner(left: Sorted, right: Sorted, p: float, period: float) -> tupl
     rising, up = _cut(left, right, high, p, period)
     done = torch.zeros_like(low, dtype=torch.bool)
     for turn in range(ROUNDS):
-        middle, _ = _meeting(low, falling, down, high, rising, up)
-        if turn % 3 == 0:  # the first is no shift at all, exact for equal samples
-            middle = (low + high) / 2
+        corner, _ = _meeting(low, falling, down, high, rising, up)
+        bound = falling + down * (corner - low)  # h lies above both tangents
+        # Bisecting now and then bounds the number of rounds; it begins with no shift at all,
+        # which is exact for equal samples.
+        middle = (low + high) / 2 if turn % 3 == 0 else corner
         value, slope = _cut(left, right, middle, p, period)
-        bound = torch.maximum(falling + down * (middle - low), rising + up * (middle - high))
         flat = ~done & ((value == 0) | (slope == 0))
         done = done | (value - bound <= EXACT * value) | (high - low <= EXACT)
         below = flat | (~done & (slope < 0))
