@@ -11,7 +11,7 @@ torch.set_num_threads(2)
 
 # Every annotated function of the package is checked against its jaxtyping annotations while the
 # tests run. The hook has to stand before the first import of the package.
-jaxtyping.install_import_hook("probmetrics", "beartype.beartype")
+jaxtyping.install_import_hook("probmetrics", "typecheck.check")
 
 from probmetrics import _arrays  # noqa: E402
 

@@ -5,13 +5,17 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from probmetrics._checks import readable
+
 Features = Callable[[Tensor], Tensor]
 Rate = float | Tensor
+SMALL = 2**18  # coordinates of differences that are formed without a second thought
+GOLDEN = (5**0.5 - 1) / 2
 SHARE = 32  # points of a sample that a look at its scale takes
 
 
@@ -22,17 +26,24 @@ class SquaredGeometry:
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """All values of t, shape (*batch, n, m), differentiable.
 
-        Both samples are centred first: on data at offset 1e4 the expansion
-        ‖x‖² + ‖y‖² − 2⟨x, y⟩ would lose every digit of float32.
+        Small problems take differences. Larger ones expand ‖x‖² + ‖y‖² − 2⟨x, y⟩ with both
+        samples centred first: on data at offset 1e4 the expansion would lose every digit of
+        float32.
         """
+        if _differences(x, y) <= SMALL:
+            return self.pairs(x.unsqueeze(-2), y.unsqueeze(-3))
         same = x is y
+        given = x.dtype
+        if given != torch.float64 and readable(x) and coarse(x, y):
+            x = x.double()
+            y = x if same else y.double()
         x, y = centred(x, y)
         products = x @ y.mT
         squares = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
         t = (squares - 2.0 * products).clamp_min(0.0)
         if same:  # a point is at distance exactly zero from itself
             t = t - torch.diag_embed(t.diagonal(dim1=-2, dim2=-1))
-        return t
+        return t.to(given)
 
     def pairs(self, x: Tensor, y: Tensor) -> Tensor:
         """t between matching points, by direct differences."""
@@ -60,8 +71,7 @@ class MinkowskiGeometry:
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """All values of t, shape (*batch, n, m); small matrices are twice differentiable."""
-        batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-        if math.prod(batch) * x.shape[-2] * y.shape[-2] * x.shape[-1] <= 2**20:
+        if _differences(x, y) <= SMALL:
             return self.pairs(x.unsqueeze(-2), y.unsqueeze(-3))
         return torch.cdist(x, y, p=self.p)
 
@@ -165,7 +175,7 @@ class AbstractGround(abc.ABC):
         """
         return self, None
 
-    def on(self, features: Features) -> Self:
+    def on(self, features: Features) -> "AbstractGround":
         """The same ground after a feature map: ground(Φ(x), Φ(y)), a deep kernel if Φ is one."""
         if self.features is None:
             return dataclasses.replace(self, features=features)
@@ -275,8 +285,34 @@ def centre_of(*points: Tensor) -> Tensor:
 
 
 def some_rows(x: Tensor) -> Tensor:
-    """A few dozen evenly spaced points, for looking at the scale of a sample."""
-    return x.detach()[..., :: max(1, x.shape[-2] // SHARE), :][..., :SHARE, :]
+    """A few dozen points, for looking at the scale of a sample.
+
+    Their places follow multiples of the golden ratio, which no periodic order of the rows meets.
+    """
+    n = x.shape[-2]
+    if n <= SHARE:
+        return x.detach()
+    places = torch.arange(1, SHARE + 1, dtype=torch.float64, device=x.device) * GOLDEN
+    return x.detach()[..., ((places % 1.0) * n).long(), :]
+
+
+def coarse(x: Tensor, y: Tensor, length: float | None = None) -> bool:
+    """Whether float32 is too coarse for expanding the squared distances between two samples.
+
+    The rounding error grows with the squared distance of the points from their centre. It may
+    not reach a thousandth of the squared ``length`` that a kernel resolves or, without one, a
+    small part of the shorter squared distances between points.
+    """
+    centre = centre_of(x, y).double()
+    sides = (x,) if x is y else (x, y)
+    largest = max(float((side.detach() - centre).square().sum(-1).max()) for side in sides)
+    resolution = torch.finfo(torch.float32).eps * largest
+    if length is not None:
+        return resolution > 1e-3 * length**2
+    few = [rows.reshape(-1, *rows.shape[-2:])[:8].double() for rows in map(some_rows, (x, y))]
+    gaps = torch.cdist(*few).square()
+    gaps = gaps[gaps > 0]
+    return gaps.numel() > 0 and resolution > 2e-5 * float(torch.quantile(gaps, 0.1))
 
 
 def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -302,6 +338,12 @@ def safe_power(t: Tensor, exponent: float) -> Tensor:
         return safe_sqrt(t)
     above = t > 0
     return torch.where(above, torch.where(above, t, 1.0).pow(exponent), 0.0)
+
+
+def _differences(x: Tensor, y: Tensor) -> int:
+    """Number of coordinates in all differences x_i − y_j."""
+    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    return math.prod(batch) * x.shape[-2] * y.shape[-2] * x.shape[-1]
 
 
 def _times(rate: Rate, t: Tensor) -> Tensor:

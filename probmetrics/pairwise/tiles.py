@@ -11,7 +11,7 @@ from probmetrics.pairwise.ground import (
     InnerGeometry,
     SquaredGeometry,
     centre_of,
-    some_rows,
+    coarse,
 )
 
 ROWS = 512
@@ -96,8 +96,7 @@ class Pairs:
         if isinstance(self.ground.geometry, SquaredGeometry):
             if self.same and rows == columns:
                 s.diagonal(dim1=-2, dim2=-1).zero_()
-            if self.ground.kinked:
-                s.clamp_(min=0.0) if self.rate > 0 else s.clamp_(max=0.0)
+            s.clamp_(min=0.0) if self.rate > 0 else s.clamp_(max=0.0)
         return s
 
     def values(self, s: Tensor, entries: slice, rows: slice, columns: slice) -> Tensor:
@@ -175,20 +174,15 @@ class Pairs:
 def working_dtype(ground: AbstractGround, x: Tensor, y: Tensor) -> torch.dtype:
     """The dtype tiles are computed in.
 
-    Half types are raised to float32. Float32 is raised to float64 where the expansion of ‖x − y‖²
-    would lose the distances that matter: clusters much narrower than their separation, told from
-    a sample of pairs (on the CPU; elsewhere reading values would stall the device).
+    Half types are raised to float32. Float32 is raised to float64 where expanding ‖x − y‖², whose
+    rounding error grows with the squared distance from the centre, would lose the distances that
+    matter: those of a kernel's length scale, or, without one, the shorter ones between points
+    (on the CPU; elsewhere reading values would stall the device).
     """
     if x.dtype == torch.float64:
         return torch.float64
     if x.device.type != "cpu" or not isinstance(ground.geometry, SquaredGeometry):
         return torch.float32
-    a, b = some_rows(x)[:8].double(), some_rows(y)[:8].double()
-    size = torch.quantile((a - centre_of(a, b)).square().sum(-1), 0.9)
-    gaps = torch.cdist(a, b).square()
-    gaps = gaps[gaps > 0]
-    if gaps.numel() == 0:
-        return torch.float32
-    small = torch.quantile(gaps, 0.1)
-    resolution = torch.finfo(torch.float32).eps * size
-    return torch.float64 if bool(resolution > 2e-5 * small) else torch.float32
+    rate = abs(float(ground.rate(x.shape[-1])))
+    length = rate**-0.5 if rate != 1.0 and not ground.kinked else None
+    return torch.float64 if coarse(x, y, length) else torch.float32
