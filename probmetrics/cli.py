@@ -1,0 +1,194 @@
+"""The command line: ``probmetrics compare A B`` and its siblings."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from probmetrics.report import Comparison
+
+# Everything heavy is imported inside the commands: help and usage errors answer at once.
+
+app = typer.Typer(
+    name="probmetrics",
+    help="How far apart are two probability distributions, and how sure are we?",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+# BadParameter → UsageError → ClickException, the base of all usage errors: older versions of typer
+# stand on click, newer ones carry a copy of it, and only the subclass has one name in both.
+UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line; exit code 0 when it ran, 2 on bad input, 130 on Ctrl-C."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of one command; what went wrong is one line on standard error."""
+    try:
+        answer = app(args=arguments or ["--help"], prog_name="probmetrics", standalone_mode=False)
+        return answer if isinstance(answer, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted; no file was left half-written", INTERRUPTED)
+    except UsageProblem as error:
+        return _complain(f"{_message(error)} (see probmetrics --help)")
+    except (ValueError, TypeError, OSError, MemoryError) as error:
+        return _complain(_message(error))
+
+
+def _message(error: Exception) -> str:
+    form = getattr(error, "format_message", None)
+    return str(form() if form else error) or type(error).__name__
+
+
+def _complain(message: str, code: int = BAD_INPUT) -> int:
+    """One printable line on standard error."""
+    line = "".join(c if c.isprintable() else " " for c in " ".join(message.split()))
+    print(f"probmetrics: {line}", file=sys.stderr)
+    return code
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"probmetrics {version('probmetrics')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """How far apart are two probability distributions, and how sure are we?"""
+
+
+SOURCE = (
+    ".npy, .npz, .pt, .csv, .tsv, .parquet, a folder or .zip of images, or an embedded set such as "
+    "data:digits, data:wine, data:digits@1/2."
+)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", show_default=False, help=SOURCE)],
+    second: Annotated[str, typer.Argument(metavar="B", show_default=False, help="Likewise.")],
+    columns: Annotated[
+        str | None, typer.Option(help="Columns to compare: names or numbers, comma-separated.")
+    ] = None,
+    max_samples: Annotated[
+        int, typer.Option(help="Most rows per side; of more, so many are drawn at random.")
+    ] = 5000,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Distances, comma-separated, among mmd, energy, sliced_wasserstein, wasserstein, "
+            "wasserstein_1d, frechet; by default those that suit the data."
+        ),
+    ] = None,
+    permutations: Annotated[int, typer.Option(help="Random labelings per test.")] = 999,
+    level: Annotated[float, typer.Option(help="Confidence level; tests use one less it.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
+    scale: Annotated[
+        bool | None,
+        typer.Option(
+            "--scale/--no-scale",
+            help="Divide columns by their pooled standard deviation; by default for tables only.",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Resize images to this many pixels a side.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Array to read from .npz and .pt files.")] = None,
+    skip_corrupt: Annotated[
+        bool, typer.Option(help="Leave out images that cannot be decoded, and count them.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a self-contained page with pictures.")
+    ] = None,
+    json: Annotated[
+        str | None, typer.Option(help="Write the numbers as JSON; '-' for standard output.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the verdict only, no progress bar.")
+    ] = False,
+) -> None:
+    """Are two samples from the same distribution, and if not, where do they differ?"""
+    from probmetrics.report import compare as compare_samples
+    from probmetrics.report.writing import refuse_unwritable
+
+    for path in (html, None if json == "-" else json):
+        if path is not None:  # a name that cannot be written fails before the work, not after it
+            refuse_unwritable(path)
+    result = compare_samples(
+        first,
+        second,
+        columns=columns,
+        metrics=metrics,
+        permutations=permutations,
+        level=level,
+        seed=seed,
+        max_samples=max_samples,
+        scale=scale,
+        image_size=image_size,
+        key=key,
+        on_corrupt="skip" if skip_corrupt else "error",
+        progress=False if quiet else None,
+        command=shlex.join(["probmetrics", *sys.argv[1:]]),
+    )
+    _deliver(result, html=html, json=json, quiet=quiet)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pages; made if need be.")] = Path(
+        "demo"
+    ),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print verdicts only.")] = False,
+) -> None:
+    """Real digits against other real digits, and against digits from a generator fitted to them."""
+    from probmetrics.report.demo import demonstrate
+
+    for title, page, result in demonstrate(out, progress=False if quiet else None):
+        print(f"{title}\n")
+        _deliver(result, html=None, json=None, quiet=quiet)
+        print(f"\n  → {page}\n")
+
+
+def _deliver(result: "Comparison", *, html: Path | None, json: str | None, quiet: bool) -> None:
+    """Write the files that were asked for, then print the answer."""
+    if html is not None:
+        result.to_html(html)
+    if json == "-":
+        from probmetrics.report.serial import as_json
+
+        print(as_json(result), end="")
+        return
+    if json is not None:
+        result.to_json(json)
+    if quiet:
+        print(result.verdict)
+        return
+    from rich.console import Console
+
+    from probmetrics.report.tables import as_rich, as_verdict
+
+    console = Console(highlight=False)
+    console.print(as_verdict(result), as_rich(result), sep="\n\n", soft_wrap=False)
+    written = [str(path) for path in (html, json) if path is not None]
+    if written:
+        print(f"\nwritten: {', '.join(written)}")

@@ -1,0 +1,228 @@
+"""The two sides of a comparison: read, aligned by column name, subsampled and scaled alike."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probmetrics.data.dataset import DataError, Dataset, column_names, listed, subsample_rows
+from probmetrics.data.readers import read
+
+SPREAD = 10.0  # ratio of column standard deviations from which a note is due
+DRAWN = re.compile(r"[\d,]+ of ([\d,]+) \w+ drawn \(seed \d+\)")
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two samples.
+
+    Attributes:
+        name: What the report calls it.
+        data: The rows that were compared.
+        rows: Their positions in the source, counted from 0.
+        total: How many rows the source has.
+    """
+
+    name: str
+    data: Dataset
+    rows: np.ndarray
+    total: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Both samples as they are compared, and as they were read.
+
+    Attributes:
+        first: Side A.
+        second: Side B.
+        x: A's values, shape (n, d), scaled if ``scaled``.
+        y: B's values, shape (m, d).
+        columns: The d names.
+        deviation: Pooled standard deviation of each column as read, shape (d,).
+        scaled: Whether columns were divided by it.
+        notes: What the reader of the report should know.
+    """
+
+    first: Side
+    second: Side
+    x: Tensor
+    y: Tensor
+    columns: tuple[str, ...]
+    deviation: np.ndarray
+    scaled: bool
+    notes: tuple[str, ...]
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """A and B."""
+        return self.first, self.second
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """The common shape of both sides' images; None if they are not images."""
+        shape = self.first.data.image_shape
+        return shape if shape == self.second.data.image_shape else None
+
+
+def read_pair(
+    x: Any,
+    y: Any,
+    *,
+    names: tuple[str, str],
+    columns: Any,
+    max_samples: int | None,
+    seed: int,
+    scale: bool | None,
+    **options: Any,
+) -> Pair:
+    """Both samples, ready to compare.
+
+    Args:
+        x: Whatever ``probmetrics.data.read`` takes.
+        y: Likewise. Toys and subsamples of A draw with ``seed``, those of B with ``seed + 1``.
+        names: What to call them.
+        columns: Columns to keep, on both sides.
+        max_samples: Most rows to keep of each side.
+        seed: Seed of the subsamples.
+        scale: Divide each column by its pooled standard deviation; None does so for tables of
+            several columns, whose units differ, and leaves arrays and images as they are.
+        options: Passed to ``probmetrics.data.read``.
+    """
+    columns = column_names(columns)
+    first, second = (
+        _side(source, name, columns, max_samples, seed + i, options)
+        for i, (source, name) in enumerate(zip((x, y), names, strict=True))
+    )
+    first, second, notes = _aligned(first, second)
+    values = [side.data.values for side in (first, second)]
+    # Without a common origin the sums of columns at large offsets would lose their digits.
+    origin = values[0][0].astype(np.float64)
+    pooled = np.concatenate(values).astype(np.float64) - origin
+    deviation = pooled.std(axis=0, ddof=1) if len(pooled) > 1 else np.zeros(len(origin))
+    deviation[np.ptp(pooled, axis=0) == 0] = 0.0
+    if scale is None:
+        kinds = {first.data.kind, second.data.kind}
+        scale = "table" in kinds and first.data.image_shape is None and len(origin) > 1
+    if not scale:
+        notes += _spread_note(deviation, first)
+    notes += _range_note(first, second) + _copies_note(first, second)
+    dtype = np.result_type(*values)
+    unit = np.where(deviation > 0, deviation, 1.0) if scale else np.ones(len(origin))
+    # Distances do not see a common shift, so scaled columns are centred too.
+    centre = origin + pooled.mean(axis=0) if scale else np.zeros(len(origin))
+    x, y = (torch.from_numpy(((v - centre) / unit).astype(dtype)) for v in values)
+    return Pair(first, second, x, y, first.data.columns, deviation, bool(scale), tuple(notes))
+
+
+def _side(
+    source: Any,
+    name: str,
+    columns: list[str | int] | None,
+    max_samples: int | None,
+    seed: int,
+    options: dict[str, Any],
+) -> Side:
+    data = read(source, columns=columns, max_samples=max_samples, seed=seed, **options)
+    if len(data) < 2:
+        raise DataError(
+            f"{name} ({data.source}) has 1 row; at least 2 are needed to tell a difference from "
+            "chance"
+        )
+    total = _total(data)
+    kept = subsample_rows(total, max_samples, seed)
+    rows = kept if kept is not None and len(kept) == len(data) else np.arange(len(data))
+    return Side(name, data, rows, total)
+
+
+def _total(data: Dataset) -> int:
+    """How many rows the source had: a reader that drew some of them says so in a note."""
+    found = [DRAWN.search(note) for note in data.notes]
+    return max((int(m[1].replace(",", "")) for m in found if m), default=len(data))
+
+
+def _aligned(first: Side, second: Side) -> tuple[Side, Side, list[str]]:
+    """Both sides with the same columns in the same order."""
+    a, b = first.data, second.data
+    if a.image_shape != b.image_shape and None not in (a.image_shape, b.image_shape):
+        raise DataError(
+            f"{first.name} ({a.source}) holds images of {_size(a)} and {second.name} "
+            f"({b.source}) of {_size(b)}; resize one side (image_size=, --image-size)"
+        )
+    if a.kind == b.kind == "table" and a.columns != b.columns:
+        return _by_name(first, second)
+    if len(a.columns) != len(b.columns):
+        raise DataError(
+            f"{first.name} ({a.source}) has {len(a.columns)} columns and {second.name} "
+            f"({b.source}) has {len(b.columns)}; both need the same ones (columns=, --columns)"
+        )
+    if b.kind == "table" or b.image_shape is not None:  # the side that has names lends them
+        first = replace(first, data=replace(a, columns=b.columns, image_shape=b.image_shape))
+    else:
+        second = replace(second, data=replace(b, columns=a.columns, image_shape=a.image_shape))
+    return first, second, []
+
+
+def _by_name(first: Side, second: Side) -> tuple[Side, Side, list[str]]:
+    a, b = first.data, second.data
+    if sorted(a.columns) == sorted(b.columns) and len(set(a.columns)) == len(a.columns):
+        order = [b.columns.index(name) for name in a.columns]
+        reordered = replace(b, values=b.values[:, order], columns=a.columns)
+        note = f"the columns of {second.name} were put in the order of {first.name}"
+        return first, replace(second, data=reordered), [note]
+    missing = [
+        f"only in {side.name} ({side.data.source}): {listed(only)}"
+        for side, other in ((first, b), (second, a))
+        if (only := [name for name in side.data.columns if name not in other.columns])
+    ]
+    what = "; ".join(missing) or "some names occur more than once"
+    raise DataError(f"the columns differ; {what}; choose common ones (columns=, --columns)")
+
+
+def _size(data: Dataset) -> str:
+    return " × ".join(map(str, data.image_shape or ()))
+
+
+def _spread_note(deviation: np.ndarray, first: Side) -> list[str]:
+    spread = deviation[deviation > 0]
+    if first.data.image_shape is not None or len(spread) < 2:
+        return []
+    ratio = spread.max() / spread.min()
+    if ratio < SPREAD:
+        return []
+    return [
+        f"standard deviations of the columns differ by a factor of {ratio:.3g} and the widest "
+        "dominate the distances; pass scale=True (--scale) to give all columns the same weight"
+    ]
+
+
+def _range_note(first: Side, second: Side) -> list[str]:
+    """Images in 0 to 1 against images in 0 to 255 are a slip, not a finding."""
+    if first.data.image_shape is None:
+        return []
+    tops = [float(np.abs(side.data.values).max()) for side in (first, second)]
+    if min(tops) == 0 or max(tops) / min(tops) < SPREAD:
+        return []
+    return [
+        f"pixel values reach {tops[0]:.4g} in {first.name} and {tops[1]:.4g} in {second.name}; "
+        "are both in the same unit?"
+    ]
+
+
+def _copies_note(first: Side, second: Side) -> list[str]:
+    """Rows of A that stand in B too: such samples are not independent."""
+    known = {row.tobytes() for row in _plain(first)}
+    copies = sum(row.tobytes() in known for row in _plain(second))
+    if not copies:
+        return []
+    return [
+        f"{copies:,} of {len(second.data):,} rows of {second.name} occur in {first.name} too; "
+        "if they are copies, the samples are not independent and look closer than they are"
+    ]
+
+
+def _plain(side: Side) -> np.ndarray:
+    return np.ascontiguousarray(side.data.values, dtype=np.float64) + 0.0  # -0.0 becomes 0.0

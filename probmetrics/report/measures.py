@@ -1,0 +1,93 @@
+"""One distance of a report: its value, its interval and its noise floor."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probmetrics.report.floor import NoiseFloor, noise_floor
+from probmetrics.report.inputs import Pair
+from probmetrics.report.metrics import Distance, Metric
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A distance between the samples, and how sure it is.
+
+    Attributes:
+        metric: Which distance.
+        value: Between the samples; as estimated, not clipped.
+        interval: ``Interval`` of the distance between the distributions; None where it could not
+            be had (the notes say why).
+        floor: What the distance reads between random halves of A; None for samples too small.
+        sizes: How many points of A and B it saw.
+        notes: What the reader should know.
+    """
+
+    metric: Metric
+    value: float
+    interval: Any
+    floor: NoiseFloor | None
+    sizes: tuple[int, int]
+    notes: tuple[str, ...]
+
+
+def measure(metric: Metric, pair: Pair, *, level: float, seed: int) -> Measurement:
+    """A distance with its interval and noise floor.
+
+    Args:
+        metric: Which distance.
+        pair: The samples.
+        level: Confidence level of the interval.
+        seed: Of subsamples, directions, resampling and halves.
+    """
+    short = [s for s in pair.sides if len(s.data) < metric.minimum]
+    if short:
+        raise ValueError(
+            f"{metric.name} needs at least {metric.minimum} points and {short[0].name} has "
+            f"{len(short[0].data)}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    distance = metric.bind(pair.x, pair.y, seed)
+    notes: list[str] = []
+    x, y = _limited(metric, pair, generator, notes)
+    value = float(distance(x, y))
+    interval = _interval(distance, x, y, level, generator, notes)
+    floor = noise_floor(
+        distance, pair.x, pair.y, minimum=metric.minimum, limit=metric.limit, generator=generator
+    )
+    if floor is None:
+        notes.append(f"{pair.first.name} has too few points to be halved: no noise floor")
+    return Measurement(metric, value, interval, floor, (len(x), len(y)), tuple(notes))
+
+
+def _limited(
+    metric: Metric, pair: Pair, generator: torch.Generator, notes: list[str]
+) -> tuple[Tensor, Tensor]:
+    """Both samples, or as many of their points as the metric can take."""
+    kept = []
+    for side, values in zip(pair.sides, (pair.x, pair.y), strict=True):
+        if metric.limit is not None and len(values) > metric.limit:
+            order = torch.randperm(len(values), generator=generator)[: metric.limit]
+            notes.append(f"on {metric.limit:,} of {len(values):,} points of {side.name}, at random")
+            values = values[order.sort().values]
+        kept.append(values)
+    return kept[0], kept[1]
+
+
+def _interval(
+    distance: Distance,
+    x: Tensor,
+    y: Tensor,
+    level: float,
+    generator: torch.Generator,
+    notes: list[str],
+) -> Any:
+    from probmetrics.uncertainty import estimate
+
+    try:
+        return estimate(distance, x, y, level=level, generator=generator)
+    except ValueError as error:  # too few points to say
+        notes.append(f"no interval: {error}")
+        return None

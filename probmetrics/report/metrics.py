@@ -1,0 +1,166 @@
+"""The distances a report shows, by name: one row each says how it is computed and read."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from probmetrics import _checks as checks
+
+Distance = Callable[..., Tensor]  # (x, y) -> value
+SEPARATORS = ","
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A distance as reports use it.
+
+    Attributes:
+        name: What users call it.
+        title: Its heading in a table.
+        meaning: What the number says, in a sentence.
+        bind: ``bind(x, y, seed)`` gives ``distance(x, y)`` with every choice that the pooled
+            sample decides (a bandwidth) or chance decides (directions) made once, so that values
+            on parts of the samples can be compared with each other.
+        minimum: Fewest points per side.
+        limit: Most points per side; more are subsampled, with a note. None: no limit.
+        dimension: The only number of columns it takes, or None for any.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    bind: Callable[[Tensor, Tensor, int], Distance]
+    minimum: int = 1
+    limit: int | None = None
+    dimension: int | None = None
+
+
+def _mmd(x: Tensor, y: Tensor, seed: int) -> Distance:
+    from probmetrics.discrepancy import mmd
+    from probmetrics.pairwise import median_bandwidth
+    from probmetrics.pairwise.kernels import Gaussian
+
+    return functools.partial(mmd, kernel=Gaussian(float(median_bandwidth(x.double(), y.double()))))
+
+
+def _energy(x: Tensor, y: Tensor, seed: int) -> Distance:
+    from probmetrics.discrepancy import energy_distance
+
+    return energy_distance
+
+
+def _sliced(x: Tensor, y: Tensor, seed: int) -> Distance:
+    from probmetrics.transport.sliced import sliced_wasserstein
+
+    return functools.partial(sliced_wasserstein, generator=seed)
+
+
+def _wasserstein(x: Tensor, y: Tensor, seed: int) -> Distance:
+    from probmetrics.transport.exact import wasserstein
+
+    return wasserstein
+
+
+def _wasserstein_1d(x: Tensor, y: Tensor, seed: int) -> Distance:
+    return line_distance
+
+
+def _frechet(x: Tensor, y: Tensor, seed: int) -> Distance:
+    from probmetrics.gaussian import frechet_distance
+
+    return frechet_distance
+
+
+def line_distance(x: Tensor, y: Tensor) -> Tensor:
+    """W_1 between samples of one column, shapes (*batch, n, 1) and (*batch, m, 1)."""
+    from probmetrics.transport.line import wasserstein_1d
+
+    value: Tensor = wasserstein_1d(x.squeeze(-1), y.squeeze(-1))
+    return value
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "mmd",
+            "MMD² (Gaussian kernel)",
+            "Squared maximum mean discrepancy, unbiased: how far apart the samples are at the "
+            "scale of the median distance between points. Zero on average for equal "
+            "distributions, so small negative values mean no visible difference.",
+            _mmd,
+            minimum=2,
+        ),
+        Metric(
+            "energy",
+            "energy distance",
+            "Twice the mean distance between the samples less the mean distances within them. "
+            "Sees differences at all scales; zero only for equal samples.",
+            _energy,
+        ),
+        Metric(
+            "sliced_wasserstein",
+            "sliced Wasserstein W₂",
+            "How far mass must move, seen along 128 random directions (root mean square). In the "
+            "unit of the data.",
+            _sliced,
+        ),
+        Metric(
+            "wasserstein",
+            "Wasserstein W₂",
+            "How far mass must move to turn one sample into the other (root mean square, exact). "
+            "In the unit of the data; in many dimensions large even between equal distributions, "
+            "so read it against its noise floor.",
+            _wasserstein,
+            limit=1000,
+        ),
+        Metric(
+            "wasserstein_1d",
+            "Wasserstein W₁",
+            "Mean distance that mass must move to turn one sample into the other, exact. In the "
+            "unit of the data.",
+            _wasserstein_1d,
+            dimension=1,
+        ),
+        Metric(
+            "frechet",
+            "Fréchet distance",
+            "Squared distance between the Gaussians that fit the samples (on Inception features: "
+            "FID). Sees means and covariances only, and is biased upwards on small samples.",
+            _frechet,
+            minimum=2,
+        ),
+    )
+}
+ON_THE_LINE = ("mmd", "energy", "wasserstein_1d", "frechet")
+IN_SPACE = ("mmd", "energy", "sliced_wasserstein", "wasserstein", "frechet")
+
+
+def choose_metrics(wanted: str | Sequence[str] | None, d: int | None = None) -> list[Metric]:
+    """The metrics asked for, or those that suit d columns.
+
+    Args:
+        wanted: Names: a list, a string separated by commas, or None for the usual ones.
+        d: Number of columns; None leaves it unchecked.
+
+    Raises:
+        ValueError: An unknown name (the error lists the known ones), none at all, or a metric
+            that does not fit d.
+    """
+    if wanted is None:
+        return [METRICS[name] for name in (ON_THE_LINE if d == 1 else IN_SPACE)]
+    names = wanted.split(SEPARATORS) if isinstance(wanted, str) else list(wanted)
+    names = [name.strip() if isinstance(name, str) else name for name in names]
+    names = list(dict.fromkeys(name for name in names if name != ""))
+    if not names:
+        raise ValueError(f"metrics is empty; known: {', '.join(METRICS)}")
+    chosen = [METRICS[checks.choice(name, "metric", METRICS)] for name in names]
+    for metric in chosen:
+        if d is not None and metric.dimension not in (None, d):
+            raise ValueError(
+                f"metric {metric.name} compares samples of {metric.dimension} column and these "
+                f"have {d}; choose one with columns=, or another metric of {', '.join(IN_SPACE)}"
+            )
+    return chosen

@@ -1,0 +1,98 @@
+"""A comparison in JSON's types; docs/json.md documents the keys."""
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from probmetrics.report.measures import Measurement
+
+if TYPE_CHECKING:
+    from probmetrics.report.comparison import Comparison
+
+SCHEMA = "probmetrics.comparison/1"  # the number grows when a key changes its meaning or goes
+
+
+def as_json(comparison: "Comparison") -> str:
+    """The comparison as a JSON document."""
+    return json.dumps(as_dict(comparison), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_dict(comparison: "Comparison") -> dict[str, Any]:
+    """The comparison in dicts, lists, numbers, strings, booleans and None."""
+    pair = comparison.pair
+    answer = {
+        "schema": SCHEMA,
+        "verdict": asdict(comparison.verdict),
+        "samples": [_sample(side, values) for side, values in zip(pair.sides, (pair.x, pair.y))],
+        "columns": list(pair.columns),
+        "scaled": pair.scaled,
+        "metrics": {m.metric.name: _measurement(m) for m in comparison.measurements},
+        "tests": {
+            name: {
+                **test.to_dict(),
+                "adjusted_pvalue": comparison.verdict.adjusted[name],
+            }
+            for name, test in comparison.tests.items()
+        },
+        "features": [asdict(feature) for feature in comparison.features],
+        "rows": [{**asdict(row), "side": comparison.names[row.side]} for row in comparison.rows],
+        "notes": list(comparison.notes),
+        "provenance": asdict(comparison.provenance),
+    }
+    plain: dict[str, Any] = _plain(answer)
+    return plain
+
+
+def _sample(side: Any, values: Any) -> dict[str, Any]:
+    return {
+        "name": side.name,
+        "source": side.data.source,
+        "kind": side.data.kind,
+        "rows": side.total,
+        "rows_compared": len(values),
+        "dimension": values.shape[-1],
+        "image_shape": side.data.image_shape,
+    }
+
+
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    interval, floor = measurement.interval, measurement.floor
+    return {
+        "value": measurement.value,
+        "interval": None
+        if interval is None
+        else {
+            "low": interval.low,
+            "high": interval.high,
+            "standard_error": interval.standard_error,
+            "method": interval.method,
+        },
+        "noise_floor": None
+        if floor is None
+        else {
+            "mean": floor.mean,
+            "upper": floor.upper,
+            "matched_mean": floor.matched_mean,
+            "share_above": floor.share_above,
+            "sizes": floor.sizes,
+            "splits": len(floor.floor),
+        },
+        "sizes": measurement.sizes,
+        "notes": measurement.notes,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same value in JSON's types; NaN and infinities become None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
