@@ -14,7 +14,7 @@ import torch
 
 from probmetrics.twosample import TestResult, permutation_test
 from probmetrics.twosample.adaptive import SequentialPlan
-from probmetrics.twosample.design import labelings_of, pool
+from probmetrics.twosample.design import labelings_of
 from probmetrics.twosample.labelings import Labelings
 from probmetrics.twosample.result import clopper_pearson
 
@@ -462,8 +462,8 @@ def test_bad_input_is_refused(call, error, message):
 
 
 def test_strata_must_be_a_pair():
-    with pytest.raises(TypeError, match="pair"):
-        labelings_of(pool(np.arange(2.0), np.arange(3.0))[1], strata=np.zeros(5))
+    with pytest.raises(TypeError, match="one vector of labels per sample"):
+        labelings_of(ids(2, 3), strata=np.zeros(5))
 
 
 # --- results --------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import torch
 from probmetrics.discrepancy import energy_distance, mmd
 from probmetrics.pairwise.bandwidth import median_bandwidth
 from probmetrics.pairwise.kernels import Distance, Gaussian, Laplacian, Polynomial, deep, mixture
-from probmetrics.twosample import energy_test, mmd_test, mmd_test_from_gram, statistics
+from probmetrics.twosample import energy_test, mmd_test, mmd_test_from_gram
+from probmetrics.twosample import kernel_statistic as statistics
+from probmetrics.twosample.kernel_statistic import KernelStatistic
 from probmetrics.twosample.labelings import Labelings
-from probmetrics.twosample.statistics import KernelStatistic
 
 TESTS = {"mmd": mmd_test, "energy": energy_test}
 KERNELS = [

@@ -1,5 +1,7 @@
 """How two samples become one pooled sample, and which exchanges of labels their design allows."""
 
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,22 +57,52 @@ def _to_array(value: Any) -> np.ndarray:
     return np.asarray(value.to_numpy() if frame else value)
 
 
-def pool(x: Any, y: Any) -> tuple[Any, Tensor]:
-    """Both samples in an order that does not depend on which is called x.
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """A pooled sample with the labelings that its design allows.
 
-    The smaller sample comes first; of two equally large ones, the one whose first differing
-    entry is smaller. Labelings are drawn for positions of the pooled sample, so a seed then gives
-    the same p-value when x and y change places.
-
-    Returns:
-        The pooled points, and the group number (0 for x, 1 for y) of each, ``uint8``.
+    Attributes:
+        z: Pooled points along the first axis.
+        labelings: With the observed labels: the number of the sample each point came from.
     """
-    swapped = goes_first(y, x)
-    parts = (y, x) if swapped else (x, y)
-    z = torch.cat(parts) if isinstance(x, Tensor) else np.concatenate(parts)
-    observed = torch.full((len(x) + len(y),), int(not swapped), dtype=torch.uint8)
-    observed[: len(parts[0])] = int(swapped)
-    return z, observed
+
+    z: Any
+    labelings: Labelings
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Points of each sample."""
+        return tuple(int(size) for size in self.labelings.counts.sum(0))
+
+    @property
+    def constant(self) -> bool:
+        """Whether all pooled points are equal."""
+        return bool((self.z == self.z[:1]).all())
+
+
+def pooled(*samples: Any, strata: Any = None, paired: bool = False) -> Pooled:
+    """Samples in an order that does not depend on which comes first in the call.
+
+    Smaller samples come first; of equally large ones, the one whose first differing entry is
+    smaller. Labelings are drawn for positions of the pooled sample, so a seed then gives the same
+    p-value when samples change places.
+
+    Args:
+        samples: Tensors or arrays of points along the first axis.
+        strata: For each sample, labels of its points; labels are exchanged within equal ones only.
+        paired: The i-th points of both samples are a pair, exchanged within pairs only.
+    """
+
+    def before(i: int, j: int) -> int:
+        return -1 if goes_first(samples[i], samples[j]) else 1
+
+    order = sorted(range(len(samples)), key=functools.cmp_to_key(before))
+    parts = [samples[i] for i in order]
+    z = torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
+    observed = torch.repeat_interleave(
+        torch.tensor(order, dtype=torch.uint8), torch.tensor([len(part) for part in parts])
+    )
+    return Pooled(z, labelings_of(observed, strata=strata, paired=paired))
 
 
 def goes_first(x: Any, y: Any) -> bool:
@@ -85,46 +117,45 @@ def goes_first(x: Any, y: Any) -> bool:
     return bool(flat_x[at] < flat_y[at])
 
 
-def labelings_of(
-    observed: Tensor,
-    *,
-    strata: tuple[Any, Any] | None = None,
-    paired: bool = False,
-) -> Labelings:
+def labelings_of(observed: Tensor, *, strata: Any = None, paired: bool = False) -> Labelings:
     """The labelings that a design allows.
 
     Args:
-        observed: Group number of each pooled point, one group after the other.
-        strata: Labels of x's and of y's points; labels are exchanged within equal ones only.
-        paired: x_i and y_i are a pair; labels are exchanged within pairs only.
+        observed: Sample number of each pooled point, one sample after the other.
+        strata: As for ``pooled``.
+        paired: As for ``pooled``.
     """
-    n, m = int((observed == 0).sum()), int((observed == 1).sum())
+    sizes = observed.bincount().tolist()
     if paired:
         if strata is not None:
             raise ValueError("paired samples are exchanged within pairs already; drop strata")
-        if n != m:
-            raise ValueError(f"paired samples need equally many points, got n={n} and m={m}")
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"paired samples need equally many points, got n={sizes[0]} and m={sizes[1]}"
+            )
         return Labelings(observed, paired=True)
     if strata is None:
         return Labelings(observed)
-    if not isinstance(strata, tuple | list) or len(strata) != 2:
+    if not isinstance(strata, tuple | list) or len(strata) != len(sizes):
         raise TypeError(
-            "strata must be a pair (strata of x's points, strata of y's points), "
-            f"got {type(strata).__name__}"
+            "strata must hold one vector of labels per sample: (strata of x's points, strata of "
+            f"y's points), got {type(strata).__name__}"
         )
-    first = _stratum_labels(strata[0], n, "x")
-    second = _stratum_labels(strata[1], m, "y")
-    ordered = (first, second) if int(observed[0]) == 0 else (second, first)
-    codes = np.unique(np.concatenate(ordered), return_inverse=True)[1].reshape(-1)
-    labelings = Labelings(observed, torch.from_numpy(codes.astype(np.int64)))
+    each = [
+        _stratum_labels(s, size, k) for k, (s, size) in enumerate(zip(strata, sizes, strict=True))
+    ]
+    order = observed.unique_consecutive().tolist()
+    codes = np.unique(np.concatenate([each[k] for k in order]), return_inverse=True)[1]
+    labelings = Labelings(observed, torch.from_numpy(codes.reshape(-1).astype(np.int64)))
     if labelings.total == 1:
         raise ValueError("no stratum holds points of both samples, so no labels can be exchanged")
     return labelings
 
 
-def _stratum_labels(labels: Any, count: int, name: str) -> np.ndarray:
+def _stratum_labels(labels: Any, count: int, sample: int) -> np.ndarray:
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.shape != (count,):
+        name = "xy"[sample] if sample < 2 else f"sample {sample}"
         raise ValueError(
             f"strata of {name} must hold one label per point, shape ({count},), got {array.shape}"
         )
@@ -138,8 +169,3 @@ def no_weights(a: Any, b: Any) -> None:
             "permutation tests take no weights: with weights of their own, points cannot "
             "exchange labels; resample the points by weight, or compare with estimate(...)"
         )
-
-
-def constant(z: Any) -> bool:
-    """Whether all pooled points are equal."""
-    return bool((z == z[:1]).all())

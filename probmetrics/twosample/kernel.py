@@ -1,6 +1,5 @@
 """Kernel two-sample tests: MMD with any kernel, the energy distance, a given kernel matrix."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,18 +13,16 @@ from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.kernels import Distance, Gaussian, Scaled
 from probmetrics.twosample.columns import table_test
-from probmetrics.twosample.design import constant, goes_first, labelings_of, no_weights, pair, pool
-from probmetrics.twosample.labelings import Labelings
+from probmetrics.twosample.design import Pooled, goes_first, labelings_of, no_weights, pair, pooled
+from probmetrics.twosample.kernel_statistic import GramStatistic, KernelStatistic, wide
 from probmetrics.twosample.permutation import (
     Generator,
     PermutationOptions,
     Permutations,
-    calibrate,
-    constant_null,
-    result_of,
+    run_test,
 )
 from probmetrics.twosample.result import TestResult
-from probmetrics.twosample.statistics import BUDGET, GramStatistic, KernelStatistic, wide
+from probmetrics.twosample.statistics import BUDGET
 
 Kernel = AbstractGround | Callable[[Tensor, Tensor], Tensor]
 
@@ -100,11 +97,18 @@ def mmd_test(
     options = PermutationOptions(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
-    z, observed = pool(x, y)
-    labelings = labelings_of(observed, strata=strata, paired=paired)
-    chosen = pooled_gaussian(z) if kernel is None else kernel
+    sample = pooled(x, y, strata=strata, paired=paired)
+    chosen = pooled_gaussian(sample.z) if kernel is None else kernel
     statistic = KernelStatistic(chosen, unbiased, kept_bytes(backend))
-    return _kernel_result(statistic, z, labelings, options, method="MMD", kernel=chosen)
+    bandwidth = getattr(chosen, "bandwidth", None)
+    return run_test(
+        statistic,
+        sample,
+        options,
+        method="MMD",
+        kernel=chosen,
+        bandwidth=None if bandwidth is None else float(bandwidth),
+    )
 
 
 @table_test
@@ -177,10 +181,9 @@ def energy_test(
     options = PermutationOptions(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
-    z, observed = pool(x, y)
-    labelings = labelings_of(observed, strata=strata, paired=paired)
     statistic = KernelStatistic(Scaled(Euclidean(power), -1.0), unbiased, kept_bytes(backend))
-    return _kernel_result(statistic, z, labelings, options, method="energy", kernel=Distance(power))
+    sample = pooled(x, y, strata=strata, paired=paired)
+    return run_test(statistic, sample, options, method="energy", kernel=Distance(power))
 
 
 @array_function
@@ -231,17 +234,14 @@ def mmd_test_from_gram(
     options = PermutationOptions(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
-    within_x, within_y = gram[:n, :n], gram[n:, n:]
-    swapped = goes_first(within_y, within_x)
     order = torch.arange(len(gram), device=gram.device)
     observed = (order >= n).to(torch.uint8)
-    if swapped:
+    if goes_first(gram[n:, n:], gram[:n, :n]):
         order = order.roll(-n)
-        gram, observed = gram[order][:, order], observed[order]
-    labelings = labelings_of(observed.cpu(), strata=strata, paired=paired)
-    return _kernel_result(
-        GramStatistic(unbiased), gram, labelings, options, method="MMD", kernel="precomputed"
+    sample = Pooled(
+        gram[order][:, order], labelings_of(observed[order].cpu(), strata=strata, paired=paired)
     )
+    return run_test(GramStatistic(unbiased), sample, options, method="MMD", kernel="precomputed")
 
 
 def _gram(gram: Tensor) -> Tensor:
@@ -270,31 +270,3 @@ def kept_bytes(backend: str) -> int:
     """How much of the kernel matrix may be kept between batches of labelings."""
     checks.choice(backend, "backend", ("auto", "dense", "tiled"))
     return {"auto": BUDGET, "dense": 2**62, "tiled": 0}[backend]
-
-
-def _kernel_result(
-    statistic: KernelStatistic | GramStatistic,
-    z: Tensor,
-    labelings: Labelings,
-    options: PermutationOptions,
-    *,
-    method: str,
-    kernel: Any,
-) -> TestResult:
-    n, m = (int(size) for size in labelings.counts.sum(0))
-    prepared = statistic.prepare(z, (n, m))
-    blocks = prepared.blocks(labelings.observed[None])
-    if constant(z):
-        null = constant_null(float(blocks.mmd(statistic.unbiased)[0]), options)
-    else:
-        null = calibrate(prepared, labelings, options)
-    effect = float(blocks.explained()[0])
-    bandwidth = getattr(kernel, "bandwidth", None)
-    return result_of(
-        null,
-        n=(n, m),
-        method=method,
-        kernel=kernel,
-        bandwidth=float(bandwidth) if isinstance(bandwidth, float | int | Tensor) else None,
-        effect_size=effect if math.isfinite(effect) else None,
-    )

@@ -12,10 +12,10 @@ from torch import Tensor
 from probmetrics import _checks as checks
 from probmetrics._arrays import to_numpy
 from probmetrics.twosample.adaptive import SequentialPlan
-from probmetrics.twosample.design import as_points, constant, labelings_of, no_weights, pool
+from probmetrics.twosample.design import Pooled, as_points, no_weights, pooled
 from probmetrics.twosample.labelings import Labelings
 from probmetrics.twosample.result import TestResult
-from probmetrics.twosample.statistics import AbstractPrepared, FunctionStatistic
+from probmetrics.twosample.statistics import AbstractPrepared, AbstractStatistic, FunctionStatistic
 
 Permutations = int | str  # a number, or "auto"
 Generator = torch.Generator | int | None
@@ -214,18 +214,43 @@ def _attainable(smallest: float, level: float, reason: str) -> tuple[str, ...]:
     return (message,)
 
 
-def result_of(null: Null, *, n: tuple[int, ...], method: str, **more: Any) -> TestResult:
-    """The result that a null distribution gives."""
+def run_test(
+    statistic: AbstractStatistic,
+    sample: Pooled,
+    options: PermutationOptions,
+    *,
+    method: str,
+    details: dict[str, Any] | None = None,
+    **more: Any,
+) -> TestResult:
+    """The permutation test of a statistic: what all tests of one number per labeling share.
+
+    Args:
+        statistic: What to compare.
+        sample: The pooled sample with its labelings.
+        options: How the null distribution is sampled.
+        method: Name for the result.
+        details: Added to what the statistic tells of itself.
+        more: Further fields of the result.
+    """
+    prepared = statistic.prepare(sample.z, sample.sizes)
+    labels = sample.labelings.observed
+    if sample.constant:
+        null = constant_null(float(prepared.evaluate(labels[None])[0]), options)
+    else:
+        null = calibrate(prepared, sample.labelings, options)
     return TestResult(
-        statistic=more.pop("statistic", null.observed),
+        statistic=null.observed,
         pvalue=null.pvalue,
         null_distribution=null.values,
         method=method,
-        n=n,
+        n=sample.sizes,
         permutations=len(null.values),
         exact=null.exact,
         exceedances=null.exceedances,
-        warnings=(*null.warnings, *more.pop("warnings", ())),
+        warnings=null.warnings,
+        effect_size=prepared.effect(labels),
+        details={**prepared.details(labels), **(details or {})},
         **more,
     )
 
@@ -233,7 +258,7 @@ def result_of(null: Null, *, n: tuple[int, ...], method: str, **more: Any) -> Te
 def constant_null(observed: float, options: PermutationOptions) -> Null:
     """All pooled points are equal: every labeling gives the observed value, and p = 1."""
     count = options.permutations if isinstance(options.permutations, int) else 1
-    message = "all points of both samples are equal; nothing can tell them apart"
+    message = "all points of all samples are equal; nothing can tell them apart"
     values = torch.full((count,), observed, dtype=torch.float64)
     return Null(observed, values, count, 1.0, False, (message,))
 
@@ -300,14 +325,14 @@ def permutation_test(
     options = PermutationOptions(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
-    z, observed = pool(x, y)
-    labelings = labelings_of(observed, strata=strata, paired=paired)
-    prepared = FunctionStatistic(function, paired).prepare(z, (len(x), len(y)))
-    if constant(z):
-        null = constant_null(float(prepared.evaluate(observed[None])[0]), options)
-    else:
-        null = calibrate(prepared, labelings, options)
-    if not isinstance(x, Tensor):
-        null = to_numpy(null)
     name = getattr(function, "__name__", type(function).__name__)
-    return result_of(null, n=(len(x), len(y)), method=f"permutation test of {name}")
+    result = run_test(
+        FunctionStatistic(function, paired),
+        pooled(x, y, strata=strata, paired=paired),
+        options,
+        method=f"permutation test of {name}",
+    )
+    if isinstance(x, Tensor):
+        return result
+    plain: TestResult = to_numpy(result)
+    return plain

@@ -1,19 +1,15 @@
 """Test statistics: prepare the pooled sample once, then evaluate many labelings of it."""
 
 import abc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from probmetrics.discrepancy import mmd_from_blocks
-from probmetrics.pairwise.ground import AbstractGround
-
 BUDGET = 2**28  # bytes of labels evaluated at once
-ROWS, COLUMNS = 256, 2048  # of a kernel tile: 4 MB in double precision
 
 
 class AbstractPrepared(abc.ABC):
@@ -38,8 +34,16 @@ class AbstractPrepared(abc.ABC):
             labels: Group number of each pooled point, shape (B, N), ``uint8``.
 
         Returns:
-            Values, shape (B,), ``float64``.
+            Values, shape (B,), ``float64``; a family of statistics answers (B, K).
         """
+
+    def effect(self, labels: Tensor) -> float | None:
+        """How different the groups of one labeling, shape (N,), are; None without a measure."""
+        return None
+
+    def details(self, labels: Tensor) -> dict[str, Any]:
+        """What else a reader wants to know of the observed labeling, by name."""
+        return {}
 
 
 class AbstractStatistic(abc.ABC):
@@ -115,183 +119,3 @@ def as_number(value: Any) -> float:
             "make it return a number for every split of the pooled points"
         )
     return number
-
-
-@dataclass(frozen=True)
-class KernelStatistic(AbstractStatistic):
-    """Squared MMD of every labeling, from one product of the pooled kernel matrix.
-
-    With u the indicator of the first sample and K the pooled kernel matrix, xx = uᵀKu costs one
-    matrix product for all labelings together; xy = uᵀr − xx and yy = 1ᵀr − 2uᵀr + xx follow from
-    the row sums r = K1. By symmetry each tile right of the diagonal counts twice, so half of K is
-    evaluated and multiplied. K is streamed in tiles unless half of it fits ``budget``.
-
-    K is centred first: K̃_ij = K_ij − f_i − f_j. For any f this leaves every block combination of
-    the MMD as it is: Σ_i Σ_j a_i a_j (f_i + f_j) = 2 Σ_i a_i f_i within a sample and Σ a_i f_i +
-    Σ b_j f_j across, so the three blocks cancel (with the diagonal left out and a_i = 1/n,
-    dividing by 1 − Σ a_i² makes the same true). What remains is of the size of the statistic and
-    not of the kernel, so that rounding is too. f_i is the mean of K over some landmarks.
-
-    Attributes:
-        kernel: A kernel of ``probmetrics.pairwise.kernels``, or a function of (x, y) that gives
-            the matrix of all pairs.
-        unbiased: Leave out the diagonal blocks' diagonals (U-statistic).
-        budget: Bytes for a kept kernel matrix; more is recomputed tile by tile.
-    """
-
-    kernel: AbstractGround | Callable[[Tensor, Tensor], Tensor]
-    unbiased: bool = True
-    budget: int = BUDGET
-
-    def prepare(self, z: Tensor, sizes: tuple[int, ...]) -> "PreparedKernel":
-        """Embed the points once, in the caller's precision; continue in double precision."""
-        if not isinstance(self.kernel, AbstractGround):
-            return PreparedKernel(wide(z), self.kernel, self.unbiased, self.budget)
-        core = self.kernel.core  # terms in one point alone cancel, as above
-        with torch.no_grad():
-            points = core.embed(z)
-        try:
-            return PreparedKernel(wide(points), core.on_features, self.unbiased, self.budget)
-        except RuntimeError:  # networks inside, whose parameters have the caller's precision
-            return PreparedKernel(points, core.on_features, self.unbiased, self.budget)
-
-
-@dataclass(frozen=True)
-class GramStatistic(AbstractStatistic):
-    """Squared MMD of every labeling from a given pooled kernel matrix."""
-
-    unbiased: bool = True
-
-    def prepare(self, z: Tensor, sizes: tuple[int, ...]) -> "PreparedKernel":
-        """Bind to a pooled kernel matrix, shape (N, N)."""
-        gram = wide(z)
-        index = torch.arange(len(gram), device=gram.device)
-        return PreparedKernel(index, lambda i, j: gram[i][:, j], self.unbiased, 0)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Sums of the centred kernel over the blocks of each labeling, weights 1/n and 1/m."""
-
-    xx: Tensor
-    yy: Tensor
-    xy: Tensor
-    trace_x: Tensor
-    trace_y: Tensor
-    n: Tensor
-    m: Tensor
-    spread: float  # mean squared distance of a pooled point from the pooled mean, in the RKHS
-
-    def mmd(self, unbiased: bool) -> Tensor:
-        """Squared MMD, by the formula of ``discrepancy``."""
-        return mmd_from_blocks(
-            self.xx,
-            self.yy,
-            self.xy,
-            trace_x=self.trace_x,
-            trace_y=self.trace_y,
-            squares_x=1 / self.n,
-            squares_y=1 / self.m,
-            unbiased=unbiased,
-        )
-
-    def explained(self) -> Tensor:
-        """Share of the pooled variance in the RKHS that the labels explain, adjusted for chance.
-
-        R² = nm/N² · MMD² / V with the biased MMD² and V the variance of the pooled sample; its
-        mean over all labelings is 1/(N−1), so 1 − (1 − R²)(N−1)/(N−2) has mean zero.
-        """
-        points = self.n + self.m
-        if self.spread <= 0 or int(points[0]) <= 2:
-            return torch.full_like(self.xx, torch.nan)
-        share = self.n * self.m / points.square() * self.mmd(unbiased=False) / self.spread
-        return 1 - (1 - share) * (points - 1) / (points - 2)
-
-
-@dataclass(eq=False)
-class PreparedKernel(AbstractPrepared):
-    """A kernel bound to pooled points: block sums of many labelings in one sweep of its tiles."""
-
-    points: Tensor  # features of the pooled points, shape (N, d), or their indices, shape (N,)
-    pairs: Callable[[Tensor, Tensor], Tensor]
-    unbiased: bool
-    budget: int
-    tolerance: float = 1e-6
-    floor: float = field(init=False)
-    batch: int = field(init=False)
-    centre: Tensor = field(init=False)  # f, shape (N,)
-    kept: list[tuple[int, int, int, Tensor]] | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        total = len(self.points)
-        landmarks = self.points[:: max(1, total // 128)]
-        near = self._kernel(self.points, landmarks)
-        among = self._kernel(landmarks, landmarks).mean()
-        self.centre = near.mean(-1) - among / 2
-        self.floor = 8 * torch.finfo(near.dtype).eps * float(near.abs().max())
-        self.batch = max(1, BUDGET // (8 * total))
-        self.kept = None
-        if 4 * total**2 <= self.budget:
-            self.kept = list(self._compute())
-
-    def evaluate(self, labels: Tensor) -> Tensor:
-        return self.blocks(labels).mmd(self.unbiased)
-
-    def blocks(self, labels: Tensor) -> Blocks:
-        """Block sums of each labeling; group 0 is x.
-
-        Time is N²/2 kernel values (unless kept) and N²·B flops.
-        """
-        first = (labels.to(self.points.device) == 0).to(self.centre.dtype)
-        xx = torch.zeros_like(first[:, 0])
-        rows, diagonal = torch.zeros_like(first[0]), torch.zeros_like(first[0])
-        for a, b, c, tile in self._compute() if self.kept is None else self.kept:
-            here, there = first[:, a:b], first[:, c : c + tile.shape[-1]]
-            twice = 1.0 if a == c else 2.0  # pairs right of the diagonal stand for both orders
-            xx += twice * ((there @ tile.mT) * here).sum(-1)
-            rows[a:b] += tile.sum(-1)
-            if a == c:
-                diagonal[a:b] = tile.diagonal()
-            else:
-                rows[c : c + tile.shape[-1]] += tile.sum(-2)
-        return self._blocks(first, xx, rows, diagonal)
-
-    def _blocks(self, first: Tensor, xx: Tensor, rows: Tensor, diagonal: Tensor) -> Blocks:
-        total, points = rows.sum(), first.shape[-1]
-        n = first.sum(-1)
-        m = points - n
-        ur, trace = first @ rows, first @ diagonal
-        return Blocks(
-            xx=xx / n.square(),
-            yy=(total - 2 * ur + xx) / m.square(),
-            xy=(ur - xx) / (n * m),
-            trace_x=trace / n.square(),
-            trace_y=(diagonal.sum() - trace) / m.square(),
-            n=n,
-            m=m,
-            spread=float(diagonal.mean() - total / points**2),
-        )
-
-    def _compute(self) -> Iterator[tuple[int, int, int, Tensor]]:
-        """(row start, row stop, column start, centred tile) on and right of the diagonal."""
-        total = len(self.points)
-        for a in range(0, total, ROWS):
-            b = min(a + ROWS, total)
-            here = self.points[a:b]
-            yield a, b, a, self._tile(here, here, a, a)
-            for c in range(b, total, COLUMNS):
-                yield a, b, c, self._tile(here, self.points[c : c + COLUMNS], a, c)
-
-    def _tile(self, here: Tensor, there: Tensor, a: int, c: int) -> Tensor:
-        tile = self._kernel(here, there)
-        tile = tile - self.centre[a : a + len(here), None]
-        return tile.sub_(self.centre[c : c + len(there)])
-
-    def _kernel(self, here: Tensor, there: Tensor) -> Tensor:
-        with torch.no_grad():
-            return wide(self.pairs(here, there))
-
-
-def wide(x: Tensor) -> Tensor:
-    """Detached, in double precision where the device has it."""
-    return x.detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
