@@ -21,6 +21,7 @@ R = TypeVar("R")
 if TYPE_CHECKING:
     SamplesX = Any
     SamplesY = Any
+    SamplesAt = Any
     WeightsX = Any
     WeightsY = Any
     LineX = Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 else:
     SamplesX = Float[Tensor, "*#batch n d"]  # n points in d dimensions
     SamplesY = Float[Tensor, "*#batch m d"]
+    SamplesAt = Float[Tensor, "*#batch l d"]  # points to evaluate something at
     WeightsX = Float[Tensor, "*#batch n"]  # non-negative, summing to one along the last axis
     WeightsY = Float[Tensor, "*#batch m"]
     LineX = Float[Tensor, "*#batch n"]  # n points on the real line
@@ -194,6 +196,6 @@ def _array_role(annotation: Any) -> type[AbstractArray] | None:
 def _admit(name: str, value: Any, role: type[AbstractArray]) -> Tensor:
     floating = any(dtype.startswith("float") for dtype in role.dtypes)
     tensor = to_tensor(value, name, floating=floating)
-    if tensor.ndim == 1 and role in (SamplesX, SamplesY):
+    if tensor.ndim == 1 and role in (SamplesX, SamplesY, SamplesAt):
         tensor = tensor.unsqueeze(-1)
     return tensor

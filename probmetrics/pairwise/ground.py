@@ -309,8 +309,8 @@ def coarse(x: Tensor, y: Tensor, length: float | None = None) -> bool:
     resolution = torch.finfo(torch.float32).eps * largest
     if length is not None:
         return resolution > 1e-3 * length**2
-    few = [rows.reshape(-1, *rows.shape[-2:])[:8].double() for rows in map(some_rows, (x, y))]
-    gaps = torch.cdist(*few).square()
+    a, b = (rows.reshape(-1, *rows.shape[-2:])[:8].double() for rows in map(some_rows, (x, y)))
+    gaps = torch.cdist(a, b).square()
     gaps = gaps[gaps > 0]
     return gaps.numel() > 0 and resolution > 2e-5 * float(torch.quantile(gaps, 0.1))
 
@@ -343,7 +343,7 @@ def safe_power(t: Tensor, exponent: float) -> Tensor:
 def _differences(x: Tensor, y: Tensor) -> int:
     """Number of coordinates in all differences x_i − y_j."""
     batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    return math.prod(batch) * x.shape[-2] * y.shape[-2] * x.shape[-1]
+    return int(math.prod(batch) * x.shape[-2] * y.shape[-2] * x.shape[-1])
 
 
 def _times(rate: Rate, t: Tensor) -> Tensor:

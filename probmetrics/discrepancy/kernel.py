@@ -3,7 +3,15 @@
 from torch import Tensor
 
 from probmetrics import _checks as checks
-from probmetrics._arrays import SamplesX, SamplesY, Values, WeightsX, WeightsY, array_function
+from probmetrics._arrays import (
+    SamplesAt,
+    SamplesX,
+    SamplesY,
+    Values,
+    WeightsX,
+    WeightsY,
+    array_function,
+)
 from probmetrics.pairwise import Total, WeightedSum, median_bandwidth, reduce_pairs
 from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround, safe_sqrt
@@ -161,7 +169,7 @@ def energy_distance(
 def witness(
     x: SamplesX,
     y: SamplesY,
-    at: SamplesX,
+    at: SamplesAt,
     *,
     kernel: AbstractGround | None = None,
     a: WeightsX | None = None,
