@@ -6,19 +6,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_SMALL = 256  # up to this size LAPACK's (batched) singular value decomposition is fast enough
-_ENOUGH = 1e-9  # rounding of a sum of singular values, relative to it, that needs no second look
+from probmetrics.gaussian.spectrum import (
+    nuclear_norm,
+    orthogonal_factor,
+    singular_triplets,
+    singular_values,
+)
 
 
 def symmetric(matrix: Tensor) -> Tensor:
     """Symmetric part; covariances come with rounding between their halves."""
     return (matrix + matrix.mT) / 2
-
-
-def _gram(matrix: Tensor) -> Tensor:
-    """MᵀM or MMᵀ, whichever is smaller."""
-    tall = matrix.shape[-2] >= matrix.shape[-1]
-    return matrix.mT @ matrix if tall else matrix @ matrix.mT
 
 
 def safe_root(square: Tensor) -> Tensor:
@@ -121,7 +119,11 @@ class _SpectralSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, blur: float) -> Tensor:
         if not ctx.needs_input_grad[0]:
-            return _profile(singular_values(matrix), blur).sum(-1)
+            return _profile(singular_values(matrix), blur).sum(-1) if blur else nuclear_norm(matrix)
+        rotation = None if blur else orthogonal_factor(matrix)
+        if rotation is not None:
+            ctx.save_for_backward(rotation)
+            return (rotation * matrix).sum((-2, -1))
         left, values, right = singular_triplets(matrix)
         ctx.save_for_backward((left * _slope(values, matrix, blur).unsqueeze(-2)) @ right)
         return _profile(values, blur).sum(-1)
@@ -168,68 +170,3 @@ def _slope(values: Tensor, matrix: Tensor, blur: float) -> Tensor:
         floor = max(matrix.shape[-2:]) * torch.finfo(values.dtype).eps
         return (values > floor * values.amax(-1, keepdim=True)).to(values.dtype)
     return 2 * values / ((4 * values.square() + blur**2).sqrt() + blur)
-
-
-def singular_values(matrix: Tensor) -> Tensor:
-    """Singular values, each right to rounding of the largest, shape (*batch, min(r, c))."""
-    values: Tensor
-    if min(matrix.shape[-2:]) <= _SMALL:
-        values = torch.linalg.svdvals(matrix)
-        return values
-    # The eigenvalues of the Gram matrix are several times faster, and lose digits of the small
-    # ones only: an error δ of s² is one of δ/2s in s.
-    squares = torch.linalg.eigvalsh(_gram(matrix)).clamp(min=0)
-    rounding = torch.finfo(squares.dtype).eps * squares[..., -1:]
-    values = squares.sqrt()
-    error = (rounding / (2 * torch.maximum(values, rounding.sqrt()).clamp(min=1e-300))).sum(-1)
-    if bool((error <= _ENOUGH * values.sum(-1)).all()):
-        return values.flip(-1)
-    return singular_triplets(matrix)[1]
-
-
-def singular_triplets(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thin U, s, Vᵀ; large matrices through their Gram matrix, one scale of s after the other."""
-    if min(matrix.shape[-2:]) <= _SMALL:
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        return left, values, right
-    if matrix.ndim > 2:
-        parts = [singular_triplets(part) for part in matrix.reshape(-1, *matrix.shape[-2:])]
-        stacked = [torch.stack(part) for part in zip(*parts, strict=True)]
-        left, values, right = (
-            part.reshape(*matrix.shape[:-2], *part.shape[1:]) for part in stacked
-        )
-        return left, values, right
-    if matrix.shape[-2] < matrix.shape[-1]:
-        left, values, right = _graded(matrix.mT)
-        return right, values, left.mT
-    left, values, right = _graded(matrix)
-    return left, values, right.mT
-
-
-def _graded(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """U, s and V of one tall matrix, right to rounding of the largest singular value.
-
-    Squaring leaves half the digits: what is below 1e-3 of the largest s is seen again on its own,
-    restricted to the orthogonal complement of what was found, until only rounding is left.
-    """
-    basis = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    floor = 0.0
-    while basis.shape[-1] > 0:
-        image = matrix @ basis
-        for left, _, _ in found:  # what leaks in from larger scales would outweigh the small ones
-            image = image - left @ (left.mT @ image)
-        squares, vectors = torch.linalg.eigh(image.mT @ image)
-        largest = float(squares[-1].clamp(min=0))
-        floor = max(floor, largest * (max(matrix.shape) * torch.finfo(matrix.dtype).eps) ** 2)
-        if largest <= floor:
-            empty = torch.zeros_like(squares)
-            found.append((torch.zeros_like(image), empty, basis))
-            break
-        big = squares > 1e-6 * largest
-        values = squares[big].sqrt()
-        found.append((image @ (vectors[:, big] / values), values, basis @ vectors[:, big]))
-        basis = basis @ vectors[:, ~big]
-    left, values, right = (torch.cat(parts, -1) for parts in zip(*found, strict=True))
-    order = values.argsort(descending=True)
-    return left[:, order], values[order], right[:, order]
