@@ -1,7 +1,15 @@
 """Two-sample tests: calibrated by permutation, one engine for all of them."""
 
 from probmetrics.twosample.kernel import energy_test, mmd_test, mmd_test_from_gram
+from probmetrics.twosample.ksample import disco_test
 from probmetrics.twosample.permutation import permutation_test
 from probmetrics.twosample.result import TestResult
 
-__all__ = ["TestResult", "energy_test", "mmd_test", "mmd_test_from_gram", "permutation_test"]
+__all__ = [
+    "TestResult",
+    "disco_test",
+    "energy_test",
+    "mmd_test",
+    "mmd_test_from_gram",
+    "permutation_test",
+]

@@ -144,21 +144,8 @@ class PreparedKernel(AbstractPrepared):
 
         Time is N²/2 kernel values (unless kept) and N²·B flops.
         """
-        first = (labels.to(self.points.device) == 0).to(self.centre.dtype)
-        xx = torch.zeros_like(first[:, 0])
-        rows, diagonal = torch.zeros_like(first[0]), torch.zeros_like(first[0])
-        for a, b, c, tile in self._compute() if self.kept is None else self.kept:
-            here, there = first[:, a:b], first[:, c : c + tile.shape[-1]]
-            twice = 1.0 if a == c else 2.0  # pairs right of the diagonal stand for both orders
-            xx += twice * ((there @ tile.mT) * here).sum(-1)
-            rows[a:b] += tile.sum(-1)
-            if a == c:
-                diagonal[a:b] = tile.diagonal()
-            else:
-                rows[c : c + tile.shape[-1]] += tile.sum(-2)
-        return self._blocks(first, xx, rows, diagonal)
-
-    def _blocks(self, first: Tensor, xx: Tensor, rows: Tensor, diagonal: Tensor) -> Blocks:
+        first = self.indicator(labels, 0)
+        xx, rows, diagonal = self.sums(first)
         total, points = rows.sum(), first.shape[-1]
         n = first.sum(-1)
         m = points - n
@@ -173,6 +160,25 @@ class PreparedKernel(AbstractPrepared):
             m=m,
             spread=float(diagonal.mean() - total / points**2),
         )
+
+    def indicator(self, labels: Tensor, group: int) -> Tensor:
+        """Which points belong to a group, shape (B, N), as numbers."""
+        return (labels.to(self.points.device) == group).to(self.centre.dtype)
+
+    def sums(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uᵀK̃u of each row of u, shape (B,); the row sums of K̃ and its diagonal, shape (N,)."""
+        quadratic = torch.zeros_like(u[:, 0])
+        rows, diagonal = torch.zeros_like(u[0]), torch.zeros_like(u[0])
+        for a, b, c, tile in self._compute() if self.kept is None else self.kept:
+            here, there = u[:, a:b], u[:, c : c + tile.shape[-1]]
+            twice = 1.0 if a == c else 2.0  # pairs right of the diagonal stand for both orders
+            quadratic += twice * ((there @ tile.mT) * here).sum(-1)
+            rows[a:b] += tile.sum(-1)
+            if a == c:
+                diagonal[a:b] = tile.diagonal()
+            else:
+                rows[c : c + tile.shape[-1]] += tile.sum(-2)
+        return quadratic, rows, diagonal
 
     def _compute(self) -> Iterator[tuple[int, int, int, Tensor]]:
         """(row start, row stop, column start, centred tile) on and right of the diagonal."""
