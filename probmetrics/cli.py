@@ -1,6 +1,5 @@
 """The command line: ``probmetrics compare A B`` and its siblings."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -185,10 +184,12 @@ def _deliver(result: "Comparison", *, html: Path | None, json: str | None, quiet
         return
     from rich.console import Console
 
-    from probmetrics.report.tables import as_rich, as_verdict
+    from probmetrics.report.tables import WIDTH, as_rich, as_verdict
 
     console = Console(highlight=False)
-    console.print(as_verdict(result), as_rich(result), sep="\n\n", soft_wrap=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(as_verdict(result), "", as_rich(result), sep="\n")
     written = [str(path) for path in (html, json) if path is not None]
     if written:
         print(f"\nwritten: {', '.join(written)}")

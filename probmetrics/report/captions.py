@@ -56,10 +56,15 @@ def _witness(comparison: "Comparison", name: str) -> tuple[str, str, str]:
         "Witness function",
         f"Histograms of the witness function: mean {number(means[0])} at the rows of {a}, "
         f"{number(means[1])} at those of {b}.",
-        f"The witness function, in all {len(comparison.pair.columns)} dimensions, at every row: "
-        f"positive where {a} has more mass around it, negative where {b} has. The gap between the "
-        "two means is MMD² (with the diagonal).",
+        f"The witness function at every row, in {_dimensions(comparison)}: the higher, the more "
+        f"the mass around the row leans to {a}, the lower, to {b}. Zero is midway between the "
+        "means of the two samples, which lie MMD² apart (V-statistic).",
     )
+
+
+def _dimensions(comparison: "Comparison") -> str:
+    d = len(comparison.pair.columns)
+    return "one dimension" if d == 1 else f"all {d:,} dimensions"
 
 
 def _null(comparison: "Comparison", name: str) -> tuple[str, str, str]:
@@ -69,9 +74,9 @@ def _null(comparison: "Comparison", name: str) -> tuple[str, str, str]:
     return (
         title,
         f"Histogram of {test.permutations} values of the {METHOD.get(key, key)} after random "
-        f"relabeling, with the observed {number(test.statistic)}; p = {share(test.pvalue)}.",
+        f"relabeling, with the observed {number(test.statistic)}; {share(test.pvalue, 'p')}.",
         f"Grey: the {METHOD.get(key, key)} after dealing the labels at random "
-        f"{test.permutations:,} times. Line: the observed value. p = {share(test.pvalue)} is the "
+        f"{test.permutations:,} times. Line: the observed value. {share(test.pvalue, 'p')} is the "
         "share of values at least as large, the observed one counted.",
     )
 
@@ -83,8 +88,8 @@ def _feature(comparison: "Comparison", name: str) -> tuple[str, str, str]:
         feature.name,
         f"Histograms of {feature.name}: mean {number(feature.means[0])} in {a}, "
         f"{number(feature.means[1])} in {b}.",
-        f"W₁ {number(feature.wasserstein)} sd, KS gap {number(feature.kolmogorov)}, adjusted "
-        f"p = {share(feature.adjusted_pvalue)}.",
+        f"W₁ {number(feature.wasserstein)} sd, KS gap {number(feature.kolmogorov)}, "
+        f"{share(feature.adjusted_pvalue, 'adjusted p')}.",
     )
 
 

@@ -179,6 +179,7 @@ def compare(
         most 1,000 points per side.
     """
     level = checks.between(level, "level", 0.0, 1.0)
+    significance = round(1 - level, 12)  # 0.05, not 0.050000000000000044
     seed = checks.count(seed, "seed", minimum=0, maximum=2**62)
     permutations = checks.count(permutations, "permutations")
     choose_metrics(metrics)  # an unknown name fails before anything is read
@@ -199,11 +200,11 @@ def compare(
         on_corrupt=on_corrupt,
     )
     chosen = choose_metrics(metrics, len(pair.columns))
-    with _bar(len(chosen) + 5, progress) as bar:
+    with _Bar(len(chosen) + 5, progress) as bar:
         measurements = tuple(
             bar.after(measure(m, pair, level=level, seed=seed), m.title) for m in chosen
         )
-        tests = _tests(pair, permutations, 1 - level, seed, bar)
+        tests = _tests(pair, permutations, significance, seed, bar)
         features = bar.after(different_features(pair), "features")
         rows, at_x, at_y = bar.after(different_rows(pair, ROWS), "rows")
         verdict = judge(
@@ -211,7 +212,7 @@ def compare(
             features,
             pair.x,
             pair.y,
-            level=1 - level,
+            level=significance,
             names=names,
             what="feature" if pair.image_shape is None else "pixel",
             generator=torch.Generator().manual_seed(seed),
@@ -250,16 +251,18 @@ def _two_names(names: Any) -> tuple[str, str]:
 def _tests(
     pair: Pair, permutations: int, level: float, seed: int, bar: "_Bar"
 ) -> dict[str, TestResult]:
-    from probmetrics.twosample import energy_test, mmd_test
-
     import warnings
 
-    options = {"permutations": permutations, "generator": seed, "level": level, "progress": False}
+    from probmetrics.twosample import energy_test, mmd_test
+
+    options: dict[str, Any] = {"permutations": permutations, "generator": seed, "level": level}
     with warnings.catch_warnings():  # the results repeat them, and the notes show those
         warnings.simplefilter("ignore", UserWarning)
         return {
-            "mmd": bar.after(mmd_test(pair.x, pair.y, **options), "MMD test"),
-            "energy": bar.after(energy_test(pair.x, pair.y, **options), "energy test"),
+            "mmd": bar.after(mmd_test(pair.x, pair.y, **options, progress=False), "MMD test"),
+            "energy": bar.after(
+                energy_test(pair.x, pair.y, **options, progress=False), "energy test"
+            ),
         }
 
 
@@ -304,7 +307,3 @@ class _Bar:
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
-
-
-def _bar(steps: int, progress: bool | None) -> _Bar:
-    return _Bar(steps, progress)

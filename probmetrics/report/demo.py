@@ -47,11 +47,11 @@ def demonstrate(
 
 
 def _generated(training: Dataset, n: int, seed: int) -> Dataset:
-    """Digits from the Gaussian on the first principal components, clipped to valid pixels."""
+    """Digits from the Gaussian on the first principal components, as pixels: 0, 1, … 16."""
     values = gaussian_sampler(training.values, n, components=COMPONENTS, generator=seed)
     return replace(
         training,
-        values=values.clip(training.values.min(), training.values.max()),
+        values=values.round().clip(training.values.min(), training.values.max()),
         labels=None,
         source=f"gaussian_sampler({TRAINING}, components={COMPONENTS})",
         notes=(),

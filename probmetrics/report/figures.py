@@ -75,7 +75,7 @@ def draw_distances(comparison: "Comparison") -> "Figure":
 
 
 def _unit(floor: NoiseFloor) -> float:
-    """What a floor is measured in: its upper end, or its largest value where that is not positive."""
+    """What a floor is measured in: its upper end, or its largest value if that is negative."""
     return floor.upper if floor.upper > 0 else float(np.abs(floor.floor).max()) or 1.0
 
 
@@ -108,7 +108,8 @@ def draw_projection(comparison: "Comparison") -> "Figure":
     ):
         kept = points[:: max(1, -(-len(points) // POINTS))]
         axes.scatter(
-            *kept.T,
+            kept[:, 0],
+            kept[:, 1],
             s=12,
             alpha=0.6,
             color=colour,
@@ -164,7 +165,7 @@ def draw_witness(comparison: "Comparison") -> "Figure":
     _two_histograms(axes, comparison.witness, edges, comparison.names)
     axes.axvline(0.0, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlabel(
-        f"witness: more {plain(comparison.names[1], 12)} ← 0 → more "
+        f"witness: leans to {plain(comparison.names[1], 12)} ← 0 → leans to "
         f"{plain(comparison.names[0], 12)}",
         fontsize=9,
     )
@@ -177,7 +178,7 @@ def draw_null(test: "TestResult") -> "Figure":
     figure, axes = blank(5.2, 3.0)
     test.plot(axes)
     axes.set_title("")
-    axes.get_legend().remove()
+    axes.legend_ = None  # drawn above the axes instead
     axes.xaxis.label.set_fontsize(9)
     axes.yaxis.label.set_fontsize(9)
     figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)

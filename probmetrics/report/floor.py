@@ -69,14 +69,14 @@ def noise_floor(
         x: A, shape (n, d).
         y: B, shape (m, d).
         minimum: Fewest points per side that the distance takes.
-        limit: Most points per side.
+        limit: Most points of A to halve.
         generator: Draws the halves.
         splits: How many.
     """
     half = len(x) // 2
     second = min(len(x) - half, len(y))
     if limit is not None:
-        half, second = min(half, limit), min(second, limit)
+        half, second = min(half, limit // 2), min(second, limit // 2)
     if min(half, second) < max(minimum, 1):
         return None
     floor, matched = [], []

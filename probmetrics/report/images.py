@@ -15,7 +15,7 @@ ACROSS, DOWN = 6, 4
 
 
 def draw_images(comparison: "Comparison") -> dict[str, "Figure"]:
-    """Grids of the most A-like and most B-like images, and the mean images with their difference."""
+    """Grids of the most telling images of A and of B, and the mean images with their difference."""
     return {
         "images_a": draw_grid(comparison, 0),
         "images_b": draw_grid(comparison, 1),
@@ -64,7 +64,8 @@ def draw_means(comparison: "Comparison") -> "Figure":
 def _images(comparison: "Comparison", side: int) -> np.ndarray:
     shape = comparison.pair.image_shape
     assert shape is not None
-    return comparison.pair.sides[side].data.values.reshape(-1, *shape)
+    images: np.ndarray = comparison.pair.sides[side].data.values.reshape(-1, *shape)
+    return images
 
 
 def _look(comparison: "Comparison") -> dict[str, Any]:
@@ -90,4 +91,5 @@ def _shown(image: np.ndarray, look: dict[str, Any]) -> np.ndarray:
         return image[..., 0]
     if channels == 2:  # grey with transparency
         return image[..., 0]
-    return np.clip(shares[..., :4], 0.0, 1.0)
+    colours: np.ndarray = np.clip(shares[..., :4], 0.0, 1.0)
+    return colours

@@ -103,7 +103,9 @@ def read_pair(
     origin = values[0][0].astype(np.float64)
     pooled = np.concatenate(values).astype(np.float64) - origin
     deviation = pooled.std(axis=0, ddof=1) if len(pooled) > 1 else np.zeros(len(origin))
-    deviation[np.ptp(pooled, axis=0) == 0] = 0.0
+    deviation[_constant(deviation, np.concatenate(values), images=first.data.kind == "images")] = (
+        0.0
+    )
     if scale is None:
         kinds = {first.data.kind, second.data.kind}
         scale = "table" in kinds and first.data.image_shape is None and len(origin) > 1
@@ -184,6 +186,15 @@ def _by_name(first: Side, second: Side) -> tuple[Side, Side, list[str]]:
 
 def _size(data: Dataset) -> str:
     return " × ".join(map(str, data.image_shape or ()))
+
+
+def _constant(deviation: np.ndarray, pooled: np.ndarray, *, images: bool) -> np.ndarray:
+    """Columns that vary by rounding alone. Pixels share a unit, so the widest of them sets it."""
+    size = np.abs(pooled).max(axis=0).astype(np.float64)
+    if images:
+        size = np.full_like(size, size.max())
+    precision = 1e-6 if pooled.dtype == np.float32 else 1e-13
+    return np.asarray(deviation <= precision * size)
 
 
 def _spread_note(deviation: np.ndarray, first: Side) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from probmetrics.report.floor import NoiseFloor, noise_floor
-from probmetrics.report.inputs import Pair
+from probmetrics.report.inputs import Pair, Side
 from probmetrics.report.metrics import Distance, Metric
 
 
@@ -48,32 +48,33 @@ def measure(metric: Metric, pair: Pair, *, level: float, seed: int) -> Measureme
             f"{metric.name} needs at least {metric.minimum} points and {short[0].name} has "
             f"{len(short[0].data)}"
         )
+    x, y = (v.squeeze(-1) if metric.line else v for v in (pair.x, pair.y))
     generator = torch.Generator().manual_seed(seed)
-    distance = metric.bind(pair.x, pair.y, seed)
+    distance = metric.bind(x, y, seed)
     notes: list[str] = []
-    x, y = _limited(metric, pair, generator, notes)
-    value = float(distance(x, y))
-    interval = _interval(distance, x, y, level, generator, notes)
+    fewer_x, fewer_y = (
+        _limited(metric, side, values, generator, notes)
+        for side, values in zip(pair.sides, (x, y), strict=True)
+    )
+    value = float(distance(fewer_x, fewer_y))
+    interval = _interval(distance, fewer_x, fewer_y, level, seed, notes)
     floor = noise_floor(
-        distance, pair.x, pair.y, minimum=metric.minimum, limit=metric.limit, generator=generator
+        distance, x, y, minimum=metric.minimum, limit=metric.limit, generator=generator
     )
     if floor is None:
         notes.append(f"{pair.first.name} has too few points to be halved: no noise floor")
-    return Measurement(metric, value, interval, floor, (len(x), len(y)), tuple(notes))
+    return Measurement(metric, value, interval, floor, (len(fewer_x), len(fewer_y)), tuple(notes))
 
 
 def _limited(
-    metric: Metric, pair: Pair, generator: torch.Generator, notes: list[str]
-) -> tuple[Tensor, Tensor]:
-    """Both samples, or as many of their points as the metric can take."""
-    kept = []
-    for side, values in zip(pair.sides, (pair.x, pair.y), strict=True):
-        if metric.limit is not None and len(values) > metric.limit:
-            order = torch.randperm(len(values), generator=generator)[: metric.limit]
-            notes.append(f"on {metric.limit:,} of {len(values):,} points of {side.name}, at random")
-            values = values[order.sort().values]
-        kept.append(values)
-    return kept[0], kept[1]
+    metric: Metric, side: Side, values: Tensor, generator: torch.Generator, notes: list[str]
+) -> Tensor:
+    """The points of a side, or as many as the metric can take."""
+    if metric.limit is None or len(values) <= metric.limit:
+        return values
+    order = torch.randperm(len(values), generator=generator)[: metric.limit]
+    notes.append(f"on {metric.limit:,} of {len(values):,} points of {side.name}, at random")
+    return values[order.sort().values]
 
 
 def _interval(
@@ -81,13 +82,14 @@ def _interval(
     x: Tensor,
     y: Tensor,
     level: float,
-    generator: torch.Generator,
+    seed: int,
     notes: list[str],
 ) -> Any:
+    """The interval, or None with a note. One seed gives it the directions the value has."""
     from probmetrics.uncertainty import estimate
 
     try:
-        return estimate(distance, x, y, level=level, generator=generator)
+        return estimate(distance, x, y, level=level, generator=seed)
     except ValueError as error:  # too few points to say
         notes.append(f"no interval: {error}")
         return None

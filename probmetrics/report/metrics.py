@@ -25,7 +25,7 @@ class Metric:
             on parts of the samples can be compared with each other.
         minimum: Fewest points per side.
         limit: Most points per side; more are subsampled, with a note. None: no limit.
-        dimension: The only number of columns it takes, or None for any.
+        line: It compares samples of one column, as points on the line: shapes (n,) and (m,).
     """
 
     name: str
@@ -34,7 +34,7 @@ class Metric:
     bind: Callable[[Tensor, Tensor, int], Distance]
     minimum: int = 1
     limit: int | None = None
-    dimension: int | None = None
+    line: bool = False
 
 
 def _mmd(x: Tensor, y: Tensor, seed: int) -> Distance:
@@ -64,7 +64,9 @@ def _wasserstein(x: Tensor, y: Tensor, seed: int) -> Distance:
 
 
 def _wasserstein_1d(x: Tensor, y: Tensor, seed: int) -> Distance:
-    return line_distance
+    from probmetrics.transport.line import wasserstein_1d
+
+    return wasserstein_1d
 
 
 def _frechet(x: Tensor, y: Tensor, seed: int) -> Distance:
@@ -73,22 +75,14 @@ def _frechet(x: Tensor, y: Tensor, seed: int) -> Distance:
     return frechet_distance
 
 
-def line_distance(x: Tensor, y: Tensor) -> Tensor:
-    """W_1 between samples of one column, shapes (*batch, n, 1) and (*batch, m, 1)."""
-    from probmetrics.transport.line import wasserstein_1d
-
-    value: Tensor = wasserstein_1d(x.squeeze(-1), y.squeeze(-1))
-    return value
-
-
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric(
             "mmd",
-            "MMD² (Gaussian kernel)",
-            "Squared maximum mean discrepancy, unbiased: how far apart the samples are at the "
-            "scale of the median distance between points. Zero on average for equal "
+            "MMD²",
+            "Squared maximum mean discrepancy (Gaussian kernel, unbiased): how far apart the "
+            "samples are at the scale of the median distance between points. Zero on average for equal "
             "distributions, so small negative values mean no visible difference.",
             _mmd,
             minimum=2,
@@ -102,7 +96,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "sliced_wasserstein",
-            "sliced Wasserstein W₂",
+            "sliced W₂",
             "How far mass must move, seen along 128 random directions (root mean square). In the "
             "unit of the data.",
             _sliced,
@@ -122,11 +116,11 @@ METRICS: dict[str, Metric] = {
             "Mean distance that mass must move to turn one sample into the other, exact. In the "
             "unit of the data.",
             _wasserstein_1d,
-            dimension=1,
+            line=True,
         ),
         Metric(
             "frechet",
-            "Fréchet distance",
+            "Fréchet d²",
             "Squared distance between the Gaussians that fit the samples (on Inception features: "
             "FID). Sees means and covariances only, and is biased upwards on small samples.",
             _frechet,
@@ -158,9 +152,9 @@ def choose_metrics(wanted: str | Sequence[str] | None, d: int | None = None) -> 
         raise ValueError(f"metrics is empty; known: {', '.join(METRICS)}")
     chosen = [METRICS[checks.choice(name, "metric", METRICS)] for name in names]
     for metric in chosen:
-        if d is not None and metric.dimension not in (None, d):
+        if metric.line and d not in (None, 1):
             raise ValueError(
-                f"metric {metric.name} compares samples of {metric.dimension} column and these "
-                f"have {d}; choose one with columns=, or another metric of {', '.join(IN_SPACE)}"
+                f"metric {metric.name} compares samples of one column and these have {d}; choose "
+                f"one (columns=, --columns), or other metrics: {', '.join(IN_SPACE)}"
             )
     return chosen

@@ -5,8 +5,6 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from probmetrics.report.measures import Measurement
 
 if TYPE_CHECKING:
@@ -26,7 +24,9 @@ def as_dict(comparison: "Comparison") -> dict[str, Any]:
     answer = {
         "schema": SCHEMA,
         "verdict": asdict(comparison.verdict),
-        "samples": [_sample(side, values) for side, values in zip(pair.sides, (pair.x, pair.y))],
+        "samples": [
+            _sample(side, values) for side, values in zip(pair.sides, (pair.x, pair.y), strict=True)
+        ],
         "columns": list(pair.columns),
         "scaled": pair.scaled,
         "metrics": {m.metric.name: _measurement(m) for m in comparison.measurements},
@@ -62,14 +62,7 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
     interval, floor = measurement.interval, measurement.floor
     return {
         "value": measurement.value,
-        "interval": None
-        if interval is None
-        else {
-            "low": interval.low,
-            "high": interval.high,
-            "standard_error": interval.standard_error,
-            "method": interval.method,
-        },
+        "interval": None if interval is None else interval.to_dict(),
         "noise_floor": None
         if floor is None
         else {

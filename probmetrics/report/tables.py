@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from probmetrics.report.comparison import Comparison
 
-WIDTH = 110
+WIDTH = 96
 FEATURES = 8  # shown in the terminal
 ROWS = 5
 
@@ -24,9 +24,12 @@ def number(value: float | None) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def share(pvalue: float) -> str:
-    """A p-value to two digits, small ones bounded."""
-    return f"{pvalue:.2g}" if pvalue >= 1e-4 else "< 0.0001"
+def share(pvalue: float, name: str = "") -> str:
+    """A p-value to two digits, small ones bounded; with a name, as a relation: ``p = 0.02``."""
+    shown, relation = (f"{pvalue:.2g}", "= ") if pvalue >= 1e-4 else ("0.0001", "< ")
+    if name:
+        return f"{name} {relation}{shown}"
+    return shown if relation == "= " else relation + shown
 
 
 def interval_text(measurement: Measurement) -> str:
@@ -35,12 +38,12 @@ def interval_text(measurement: Measurement) -> str:
     return "–" if interval is None else f"{number(interval.low)} … {number(interval.high)}"
 
 
-def floor_text(measurement: Measurement) -> tuple[str, str]:
-    """The noise floor, and A against B at its size; dashes where there is none."""
+def floor_text(measurement: Measurement) -> tuple[str, str, str]:
+    """Mean and 95% quantile of the noise floor, and A against B at its size; dashes for none."""
     floor = measurement.floor
     if floor is None:
-        return "–", "–"
-    return f"{number(floor.mean)} (to {number(floor.upper)})", number(floor.matched_mean)
+        return "–", "–", "–"
+    return number(floor.mean), number(floor.upper), number(floor.matched_mean)
 
 
 def as_text(comparison: "Comparison") -> str:
@@ -88,7 +91,15 @@ def _table(title: str, *columns: str, left: int = 1) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        caption_style="",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < left else "right", overflow="fold")
     return table
@@ -106,11 +117,13 @@ def _samples(comparison: "Comparison") -> "Table":
 def _distances(comparison: "Comparison") -> "Table":
     level = f"{100 * comparison.provenance.level:.3g}% interval"
     first, second = comparison.names
-    table = _table(
-        "Distances", "", "value", level, "noise floor", f"{first}–{second} at floor's size"
-    )
+    table = _table("Distances", "", "value", level, "floor", "up to", "matched")
     for m in comparison.measurements:
         table.add_row(m.metric.title, number(m.value), interval_text(m), *floor_text(m))
+    table.caption = _plain(
+        f"floor: the distance between random halves of {first}, its mean and 95% quantile; "
+        f"matched: between half of {first} and as many rows of {second}. Compare these two."
+    )
     return table
 
 
@@ -162,5 +175,5 @@ def _rows(comparison: "Comparison") -> "Table":
         text = ", ".join(
             f"{row.row}" + (f" ({row.label})" if row.label is not None else "") for row in rows
         )
-        table.add_row(_plain(f"{name} has more mass than {other} at"), _plain(text))
+        table.add_row(_plain(f"of {name}, least like {other}"), _plain(text))
     return table
