@@ -1,5 +1,6 @@
 """Everything the laws range over: put a new object here and the laws find it."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,9 @@ from probmetrics.pairwise.kernels import (
     gaussian_mixture,
 )
 from probmetrics.transport.exact import wasserstein
+from probmetrics.transport.max_sliced import max_sliced_wasserstein
+from probmetrics.transport.sliced import sliced_wasserstein
+from probmetrics.transport.subspaces import projected_wasserstein
 
 
 @dataclass(frozen=True)
@@ -103,4 +107,39 @@ ESTIMATORS += [
     Estimator("energy root", discrepancy.energy_distance, {"root": True}, degree=0.5),
     Estimator("wasserstein", wasserstein, degree=1.0),
     Estimator("wasserstein_cubed", wasserstein, {"p": 3.0, "root": False}, degree=3.0),
+]
+
+
+@functools.wraps(projected_wasserstein)
+def projected_on_planes(x, y, **options):
+    """Two dimensions where there are two."""
+    d = x.shape[-1] if getattr(x, "ndim", 1) > 1 else 1
+    return projected_wasserstein(x, y, k=min(2, d) or 1, projections=2, **options)
+
+
+ESTIMATORS += [
+    Estimator("sliced", sliced_wasserstein, {"projections": 20}, degree=1.0, seeded=True),
+    Estimator(
+        "sliced cubed",
+        sliced_wasserstein,
+        {"p": 3, "root": False, "directions": "qmc", "projections": 9},
+        degree=3.0,
+        seeded=True,
+    ),
+    Estimator(
+        "sliced p=1",
+        sliced_wasserstein,
+        {"p": 1, "directions": "orthogonal", "projections": 10},
+        degree=1.0,
+        seeded=True,
+    ),
+    # Whatever the seed, it finds the same direction; in few points that may sit at a kink.
+    Estimator(
+        "max sliced",
+        max_sliced_wasserstein,
+        {"restarts": 0, "steps": 12, "generator": 7},
+        degree=1.0,
+        differentiable=False,
+    ),
+    Estimator("projected", projected_on_planes, degree=1.0, seeded=True),
 ]

@@ -71,7 +71,9 @@ def max_sliced_wasserstein(
 
     Notes:
         O(steps (restarts + 3)(n + m)(d + log(n + m))) time; memory of that many projections.
-        Differentiable in x, y, a, b at the direction found (envelope theorem).
+        Differentiable in x, y, a, b at the direction found (envelope theorem). In small samples
+        the best direction may be one where the matching changes; the gradient then is that of
+        one of the matchings.
 
     References:
         Deshpande et al. (2019), Max-sliced Wasserstein distance and its use for GANs, eq. (8).
