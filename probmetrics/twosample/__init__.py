@@ -4,6 +4,7 @@ from probmetrics.twosample.kernel import energy_test, mmd_test, mmd_test_from_gr
 from probmetrics.twosample.ksample import disco_test
 from probmetrics.twosample.permutation import permutation_test
 from probmetrics.twosample.result import TestResult
+from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserstein_test
 
 __all__ = [
     "TestResult",
@@ -12,4 +13,6 @@ __all__ = [
     "mmd_test",
     "mmd_test_from_gram",
     "permutation_test",
+    "sliced_wasserstein_test",
+    "wasserstein_test",
 ]

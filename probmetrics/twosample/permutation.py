@@ -101,7 +101,7 @@ def calibrate(
             exceedances,
             exceedances / len(values),
             True,
-            _attainable(smallest, options.level, f"all {len(values)} labelings"),
+            attainable(smallest, options.level, f"all {len(values)} labelings"),
         )
     if adaptive:
         return _grow(run, prepared, labelings, options.level, generator)
@@ -114,8 +114,26 @@ def calibrate(
         exceedances,
         (1 + exceedances) / (1 + limit),
         False,
-        _attainable(1 / (1 + limit), options.level, f"permutations={limit}"),
+        attainable(1 / (1 + limit), options.level, f"permutations={limit}"),
     )
+
+
+def component_values(
+    prepared: AbstractPrepared, labelings: Labelings, options: PermutationOptions
+) -> tuple[Tensor, Tensor, bool]:
+    """Values of a family of K statistics.
+
+    Returns:
+        Those of the observed labeling, shape (K,); those of the null labelings, shape (B, K), the
+        observed one among them when they are enumerated; whether they are.
+    """
+    assert isinstance(options.permutations, int)
+    generator, limit = options.source(), options.permutations
+    exact = labelings.total <= limit
+    blocks = labelings.enumerate() if exact else labelings.draw(generator, limit)
+    run = _Evaluation(prepared, labelings, options)
+    values = run(blocks, int(labelings.total) if exact else limit)
+    return values[0], values[1:], exact
 
 
 def _grow(
@@ -202,8 +220,8 @@ def _exceedances(values: Tensor, observed: float, prepared: AbstractPrepared) ->
     return int((values >= observed - prepared.tolerance * scale - prepared.floor).sum())
 
 
-def _attainable(smallest: float, level: float, reason: str) -> tuple[str, ...]:
-    """Warn when no outcome can reject."""
+def attainable(smallest: float, level: float, reason: str) -> tuple[str, ...]:
+    """Warn, and say so in the result, when no outcome can reject."""
     if smallest <= level:
         return ()
     message = (
