@@ -49,6 +49,17 @@ def _projection(comparison: "Comparison", name: str) -> tuple[str, str, str]:
     )
 
 
+def _line(comparison: "Comparison", name: str) -> tuple[str, str, str]:
+    a, b = comparison.names
+    column = comparison.pair.columns[0]
+    return (
+        "Both samples on the line",
+        f"Histograms of {column} in {a} (blue) and {b} (orange), and below them the witness "
+        "function along the line.",
+        f"Below: the witness function, blue where {a} has more mass, orange where {b} has.",
+    )
+
+
 def _witness(comparison: "Comparison", name: str) -> tuple[str, str, str]:
     a, b = comparison.names
     means = [float(np.mean(values)) for values in comparison.witness]
@@ -118,6 +129,7 @@ def _means(comparison: "Comparison", name: str) -> tuple[str, str, str]:
 _CAPTIONS = {
     "distances": _distances,
     "projection": _projection,
+    "line": _line,
     "witness": _witness,
     "null": _null,
     "feature": _feature,

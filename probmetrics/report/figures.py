@@ -27,6 +27,8 @@ def draw_figures(comparison: "Comparison") -> dict[str, "Figure"]:
     figures = {"distances": draw_distances(comparison)}
     if comparison.pair.x.shape[-1] > 1:
         figures["projection"] = draw_projection(comparison)
+    else:
+        figures["line"] = draw_line(comparison)
     figures["witness"] = draw_witness(comparison)
     for name, test in comparison.tests.items():
         figures[f"null_{name}"] = draw_null(test)
@@ -122,6 +124,31 @@ def draw_projection(comparison: "Comparison") -> "Figure":
     axes.set_xlabel(labels[0], fontsize=9)
     axes.set_ylabel(labels[1], fontsize=9)
     figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False, markerscale=1.8)
+    return figure
+
+
+def draw_line(comparison: "Comparison") -> "Figure":
+    """Samples of one column: their histograms, and the witness function along the line."""
+    from probmetrics.discrepancy import witness
+
+    figure, axes = blank(5.2, 4.3)
+    figure.delaxes(axes)
+    top, low = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for panel in (top, low):
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=9, colors=INK)
+    x, y = comparison.pair.x.double(), comparison.pair.y.double()
+    edges = edges_of(torch.cat([x, y]).numpy().ravel())
+    _two_histograms(top, (x.numpy().ravel(), y.numpy().ravel()), edges, comparison.names)
+    along = np.linspace(edges[0], edges[-1], 300)
+    values = np.asarray(witness(x, y, torch.from_numpy(along[:, None])))
+    low.plot(along, values, color=INK, linewidth=1.2)
+    low.fill_between(along, values, 0.0, where=(values > 0).tolist(), color=FIRST, alpha=0.35)
+    low.fill_between(along, values, 0.0, where=(values < 0).tolist(), color=SECOND, alpha=0.35)
+    low.axhline(0.0, color=INK, linewidth=0.6)
+    low.set_ylabel("witness", fontsize=9)
+    low.set_xlabel(plain(comparison.pair.columns[0]), fontsize=9)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
     return figure
 
 

@@ -82,8 +82,8 @@ METRICS: dict[str, Metric] = {
             "mmd",
             "MMD²",
             "Squared maximum mean discrepancy (Gaussian kernel, unbiased): how far apart the "
-            "samples are at the scale of the median distance between points. Zero on average for equal "
-            "distributions, so small negative values mean no visible difference.",
+            "samples are at the scale of the median distance between points. Zero on average for "
+            "equal distributions, so small negative values mean no visible difference.",
             _mmd,
             minimum=2,
         ),

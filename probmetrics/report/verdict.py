@@ -161,7 +161,7 @@ def _found(
     start = f"{names[0]} and {names[1]} differ ({_tests(pvalue, count)})."
     telling = [f for f in features if f.adjusted_pvalue <= level]
     if len(features) == 1:
-        return start
+        return f"{start} Mass must move by {_how(features[0], names[1])}."
     if not telling:
         return (
             f"{start} No single {what} stands out after adjustment: the difference lies in how "
