@@ -12,6 +12,8 @@ from torch.autograd.function import once_differentiable
 from probmetrics.pairwise.ground import safe_power
 from probmetrics.transport.programme import Solution, Vector
 
+Pair = tuple[Tensor, Tensor]  # something of x, and the same of y
+
 
 class Flows(NamedTuple):
     """The solutions of a batch, padded to one number of entries; all in float64."""
@@ -99,16 +101,20 @@ def rooted(total: Tensor, p: float, root: bool) -> Tensor:
     return safe_power(total, 1 / p) if root else total
 
 
-def marginal_error(flows: Flows, a: Tensor, b: Tensor) -> Tensor:
+def marginals(flows: Flows, weights: Pair) -> Pair:
+    """P1 and Pᵀ1, for weights that say how many points there are."""
+    batch = flows.mass.shape[:-1]
+    empty = [w.new_zeros(*batch, w.shape[-1]) for w in weights]
+    return (
+        empty[0].scatter_add(-1, flows.rows, flows.mass),
+        empty[1].scatter_add(-1, flows.columns, flows.mass),
+    )
+
+
+def marginal_error(flows: Flows, weights: Pair) -> Tensor:
     """The larger of ‖P1 − a‖₁ and ‖Pᵀ1 − b‖₁, shape (*batch)."""
-    sides = ((flows.rows, a), (flows.columns, b))
-    errors = [
-        (torch.zeros_like(w).scatter_add(-1, index, flows.mass) - w).abs().sum(-1)
-        for index, w in (
-            (i, w.detach().expand(*flows.mass.shape[:-1], w.shape[-1])) for i, w in sides
-        )
-    ]
-    return torch.maximum(*errors)
+    pairs = zip(marginals(flows, weights), weights, strict=True)
+    return torch.maximum(*((u - w.detach()).abs().sum(-1) for u, w in pairs))
 
 
 def unit(weights: Tensor) -> Tensor:

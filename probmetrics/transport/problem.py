@@ -91,9 +91,11 @@ class SampleProblem:
             ground=ground,
             p=p,
         )
-        if math.isinf(p) and (problem.line_power is None or not balanced):
+        if math.isinf(p) and not balanced:
+            raise ValueError("p = inf is no linear programme; pass a finite p")
+        if math.isinf(p) and problem.line_power is None:
             raise ValueError(
-                "p = inf is no linear programme; the distance is known in one dimension only, "
+                "p = inf is no linear programme; it is solved in one dimension only, "
                 f"and x has d = {x.shape[-1]}; pass a finite p"
             )
         return problem

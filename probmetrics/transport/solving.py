@@ -6,6 +6,7 @@ from torch import Tensor
 from probmetrics import _checks as checks
 from probmetrics.transport.envelope import (
     Flows,
+    Pair,
     marginal_error,
     priced,
     rooted,
@@ -107,7 +108,7 @@ def answer(
     total: Tensor,
     flows: Flows,
     coupling: SparseCoupling,
-    weights: tuple[Tensor, Tensor],
+    weights: Pair,
 ) -> Transport:
     """The result that callers see, in their dtype."""
     return Transport(
@@ -116,7 +117,7 @@ def answer(
         g=flows.g.to(value.dtype),
         converged=flows.converged,
         steps=flows.steps,
-        marginal_error=marginal_error(flows, *weights),
+        marginal_error=marginal_error(flows, weights),
         dual_gap=total.detach() - flows.dual,
         coupling=coupling,
     )
