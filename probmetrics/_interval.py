@@ -22,13 +22,14 @@ class Interval:
         method: How the error was found: "influence", "jackknife", "bootstrap", "subsampling",
             "monte carlo".
         level: Nominal coverage of the interval, e.g. 0.95.
-        bias: Estimated bias of the value, which the interval's centre leaves out; zero where the
-            method estimates none. The value itself is left as estimated.
+        bias: Estimated bias of the value; zero where the method estimates none. The value itself
+            is left as estimated.
 
     Notes:
-        The interval is about the quantity in the population. Where a bias was estimated its
-        centre is ``value − bias``; it is then extended, if need be, so that it holds the value.
-        It is not clipped at zero, but for the ends of a root, which cannot be negative.
+        The interval is about the quantity in the population. Where a bias was estimated, the end
+        it points away from leaves out all of it and the other end half of it, because a bias is
+        estimated with an error of its own; the value is always inside. The interval is not
+        clipped at zero, but for the ends of a root, which cannot be negative.
 
     Example:
         >>> Interval(1.25, 1.0, 1.5, 0.1276, "influence", 0.95)
@@ -78,12 +79,13 @@ def normal_interval(
     level: float,
     bias: Tensor | None = None,
 ) -> Interval:
-    """The interval value − bias ± z · standard error, extended to hold the value."""
+    """The interval value ± z · standard error, less all of a bias at one end, half at the other."""
     half = normal_quantile(level) * standard_error
-    shift = torch.zeros_like(value) if bias is None else bias
-    low = torch.minimum(value - shift - half, value)
-    high = torch.maximum(value - shift + half, value)
-    return Interval(value, low, high, standard_error, method, level, shift)
+    bias = torch.zeros_like(value) if bias is None else bias
+    low = value - half - torch.maximum(bias, bias / 2)
+    high = value + half - torch.minimum(bias, bias / 2)
+    low, high = torch.minimum(low, value), torch.maximum(high, value)
+    return Interval(value, low, high, standard_error, method, level, bias)
 
 
 def normal_quantile(level: float) -> float:

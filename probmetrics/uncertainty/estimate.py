@@ -65,7 +65,7 @@ def estimate(
         >>> from probmetrics.discrepancy import energy_distance
         >>> x, y = torch.arange(8.0).unsqueeze(-1), torch.arange(8.0).unsqueeze(-1) + 4
         >>> estimate(energy_distance, x, y)
-        3.375 [-1.371, 6.621] (95% interval by influence, standard error 2.04, bias 0.75)
+        3.375 [-1.371, 6.996] (95% interval by influence, standard error 2.04, bias 0.75)
 
     Notes:
         *Influence.* A distance between weighted samples is a function T(a, b) of the weights. With
@@ -73,21 +73,23 @@ def estimate(
         plus the same in b. For U- and V-statistics h is twice the kernel's row mean (Hoeffding's
         projection), for transport the Kantorovich potential, for the Fréchet distance the delta
         method. Because h is estimated from the same points, its variance contains the second-order
-        term of a U-statistic twice (Efron & Stein 1981): exact to first order where P ≠ Q, and
-        where P = Q, a degenerate case in which the first-order term vanishes, twice the true
-        variance instead of zero; the interval stays conservative.
+        term of a U-statistic twice (Efron & Stein 1981). That term is all there is where P = Q:
+        the estimate is then degenerate. For ``mmd`` and ``energy_distance`` it is estimated by
+        itself too, as the least variance that is reported, so that the interval neither collapses
+        nor misses zero more often than it may.
 
         *Roots.* Where ``root=True`` the interval is made for the power and its ends are rooted,
         so that it stays valid near zero, where a delta method would not.
 
-        *Bias.* V-statistics of kernels are biased by O(1/n); the interval is centred on the
-        U-statistic. So is the Fréchet distance: there the bias comes from leaving out eighths of
-        both samples. ``sliced_wasserstein`` and ``wasserstein`` estimate none: at P = Q, and for
-        ``wasserstein`` in d ≥ 3 dimensions, where it is of order n^(−1/d), the interval is about
-        the mean of the estimator rather than the distance.
+        *Bias.* Distances estimated from samples lie above the truth, the more so the closer P and
+        Q are. For kernels the bias of a V-statistic is its gap to the U-statistic. For transport
+        and the Fréchet distance the bias is what leaving out quarters of both samples shows: all
+        of it where it is of order 1/n (Fréchet, W₂² for P ≠ Q), about half of it where it is of
+        order 1/√n (W₁ at P = Q), a share 1/d of it for ``wasserstein`` in d ≥ 3 dimensions. See
+        ``Interval`` for what becomes of it.
 
         *Directions* of ``sliced_wasserstein``: the interval is about the whole sphere and
-        includes the error of having drawn few. Given directions are taken as drawn too.
+        includes the error of having drawn few. Given directions count as fixed.
 
         *Weights* ``a``, ``b`` are taken as attached to their points (importance weights).
 

@@ -31,9 +31,12 @@ class Influence(AbstractMethod):
 
     def interval(self, problem: Problem, level: float) -> Interval:
         value, weights, gradients = problem.gradients()
-        error = weighted_variance(weights[0], gradients[0])
-        error = (error + weighted_variance(weights[1], gradients[1]) + extra(problem)).sqrt()
         traits = problem.traits or Traits()
+        variance = weighted_variance(weights[0], gradients[0])
+        variance = variance + weighted_variance(weights[1], gradients[1])
+        if traits.least:
+            variance = torch.maximum(variance, traits.least(problem))
+        error = (variance + extra(problem)).sqrt()
         bias = traits.bias(problem, value) if traits.bias else None
         return normal_interval(value, error, method="influence", level=level, bias=bias)
 

@@ -25,12 +25,14 @@ class Traits:
         prepare: Options that hold still while samples vary: a bandwidth, drawn directions.
         variance: Variance of the value from other sources than the samples.
         bias: Estimated bias of the value; None is none.
+        least: Variance that remains where the first-order term vanishes.
     """
 
     line: bool = False
     prepare: Callable[[Tensor, Tensor, Options, torch.Generator], Options] | None = None
     variance: "Callable[[Problem], Tensor | None] | None" = None
     bias: "Callable[[Problem, Tensor], Tensor | None] | None" = None
+    least: "Callable[[Problem], Tensor] | None" = None
 
 
 @dataclass(frozen=True, eq=False)
