@@ -127,6 +127,11 @@ def safe_logsumexp(x: Tensor) -> Tensor:
 
 def renyi(bins: Bins, alpha: float, row: FDivergence) -> Tensor:
     """Rényi's divergence of order α ∉ {0, 1, ∞}; ``row`` is the α-divergence of that order."""
+    return log_power_sum(bins, alpha, row) / (alpha - 1)
+
+
+def log_power_sum(bins: Bins, alpha: float, row: FDivergence) -> Tensor:
+    """log Σ p^α q^{1−α} over masses that sum to one, near-equal ones included."""
     power = alpha * (alpha - 1)
     # Near equality log1p of the non-negative excess keeps every digit; far out (1 + excess
     # would cancel, or overflow) the sum of powers in logs does. Each branch sees only its own.
@@ -139,7 +144,7 @@ def renyi(bins: Bins, alpha: float, row: FDivergence) -> Tensor:
         fills_q=torch.where(mine, bins.fills_q, bins.fills_p),
     )
     log_sum = torch.log1p(power * divergence(row, close))
-    return torch.where(near, log_sum, log_affinity(bins, alpha)) / (alpha - 1)
+    return torch.where(near, log_sum, log_affinity(bins, alpha))
 
 
 def pair(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from probmetrics._arrays import Values
-from probmetrics.divergences import bins
+from probmetrics.divergences import bins, closed_form
 from probmetrics.divergences.family import Alpha, named
 from probmetrics.divergences.montecarlo import MonteCarloEstimate
 from probmetrics.divergences.row import CriticRow, FDivergence, from_function
@@ -30,8 +30,6 @@ def evaluate(
 ) -> Any:
     """The public value of one f-divergence between two vectors or two Distributions."""
     if are_distributions(p, q, log, normalize):
-        from probmetrics.divergences import closed_form
-
         return closed_form.divergence(row, p, q, draws=draws, generator=generator)
     shared, dtype = bins.pair(p, q, log=log, normalize=normalize)
     return bins.divergence(row, shared).to(dtype)
@@ -42,8 +40,6 @@ def evaluate_renyi(
 ) -> Any:
     """Rényi's divergence of order α ∉ {0, 1, ∞} between two vectors or two Distributions."""
     if are_distributions(p, q, log, normalize):
-        from probmetrics.divergences import closed_form
-
         return closed_form.renyi(alpha, p, q, draws=draws, generator=generator)
     shared, dtype = bins.pair(p, q, log=log, normalize=normalize)
     return bins.renyi(shared, alpha, Alpha(alpha)).to(dtype)

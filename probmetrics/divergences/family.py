@@ -86,13 +86,22 @@ def Alpha(alpha: float | int) -> FDivergence:  # noqa: N802
         composite=penalty,
         output=lambda logit: logit,
         perspective=power_perspective(alpha, 1.0),
+        order=alpha,
     )
 
 
 def _power_row(name: str, alpha: float, times: float, **fields: Any) -> FDivergence:
     reward, penalty = power_pair(alpha, times)
     perspective = power_perspective(alpha, times)
-    return FDivergence(name, reward=reward, penalty=penalty, perspective=perspective, **fields)
+    return FDivergence(
+        name,
+        reward=reward,
+        penalty=penalty,
+        perspective=perspective,
+        order=alpha,
+        times=times,
+        **fields,
+    )
 
 
 KL = _power_row(

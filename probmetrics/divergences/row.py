@@ -32,6 +32,8 @@ class FDivergence:
         anchor: A constant left out of both halves of the pair (1 for KL, −1 for reverse KL), so
             that they vanish at ℓ = 0; it cancels in E_P[reward] − E_Q[penalty].
         scale: Public value per D_f.
+        order: α, where D_f is ``times`` the α-divergence.
+        times: See ``order``.
         at_zero: Limits of (reward, penalty) as ℓ → −∞; where q has mass and p has none.
         at_infinity: Limits of (reward, penalty) as ℓ → ∞; where p has mass and q has none.
     """
@@ -47,6 +49,8 @@ class FDivergence:
     perspective: Perspective
     anchor: float = 0.0
     scale: float = 1.0
+    order: float | None = None
+    times: float = 1.0
     at_zero: tuple[float, float] = field(default=(math.nan, math.nan))
     at_infinity: tuple[float, float] = field(default=(math.nan, math.nan))
 
