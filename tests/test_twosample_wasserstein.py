@@ -16,6 +16,15 @@ from probmetrics.twosample.wasserstein import LineStatistic
 TESTS = {"features": wasserstein_test, "sliced": sliced_wasserstein_test}
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Many tiny problems: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def draw(n, m, d=3, shift=0.0, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(n, d)), rng.normal(size=(m, d)) + shift

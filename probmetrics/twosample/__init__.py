@@ -1,5 +1,10 @@
 """Two-sample tests: calibrated by permutation, one engine for all of them."""
 
+from probmetrics.twosample.graph import (
+    edge_count_test,
+    friedman_rafsky_test,
+    nearest_neighbor_test,
+)
 from probmetrics.twosample.kernel import energy_test, mmd_test, mmd_test_from_gram
 from probmetrics.twosample.ksample import disco_test
 from probmetrics.twosample.permutation import permutation_test
@@ -9,9 +14,12 @@ from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserste
 __all__ = [
     "TestResult",
     "disco_test",
+    "edge_count_test",
     "energy_test",
+    "friedman_rafsky_test",
     "mmd_test",
     "mmd_test_from_gram",
+    "nearest_neighbor_test",
     "permutation_test",
     "sliced_wasserstein_test",
     "wasserstein_test",
