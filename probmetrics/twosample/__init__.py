@@ -1,5 +1,6 @@
 """Two-sample tests: calibrated by permutation, one engine for all of them."""
 
+from probmetrics.twosample.classifier import classifier_test
 from probmetrics.twosample.graph import (
     edge_count_test,
     friedman_rafsky_test,
@@ -13,6 +14,7 @@ from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserste
 
 __all__ = [
     "TestResult",
+    "classifier_test",
     "disco_test",
     "edge_count_test",
     "energy_test",

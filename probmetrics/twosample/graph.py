@@ -289,7 +289,8 @@ class PreparedEdges(AbstractPrepared):
         if self.form == "generalized":
             # Σ is singular where R₁ − R₂ or R₁ + R₂ is the same for every labeling.
             inverse = torch.linalg.pinv(self.covariance, hermitian=True, rtol=1e-10)
-            return ((gap @ inverse) * gap).sum(-1)
+            quadratic: Tensor = ((gap @ inverse) * gap).sum(-1)
+            return quadratic
         n, m = self.sizes
         weighted = self._standardised(gap, torch.tensor([m - 1.0, n - 1.0]))
         if self.form == "weighted":
@@ -318,7 +319,8 @@ class PreparedEdges(AbstractPrepared):
         variance = float(weights @ self.covariance @ weights)
         value = gap @ weights
         scale = float(self.covariance.trace() * weights.square().sum())
-        return value * (variance**-0.5 if variance > 1e-12 * scale else 0.0)
+        scaled: Tensor = value * (variance**-0.5 if variance > 1e-12 * scale else 0.0)
+        return scaled
 
 
 def edge_moments(edges: Tensor, n: int, m: int) -> tuple[Tensor, Tensor]:
