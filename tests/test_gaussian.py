@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 from probmetrics.gaussian import (
     Moments,
     bures_distance,
+    frechet,
     frechet_distance,
     gaussian_frechet,
     spectrum,
@@ -103,6 +104,14 @@ class TestMoments:
         for i in range(3):
             one = Moments.of(x[i]).merge(Moments.of(x[i, :4]))
             torch.testing.assert_close(state.covariance()[i], one.covariance())
+
+    @pytest.mark.parametrize("value", [0.1, 1e7 + 0.1, 1 / 3])
+    def test_a_constant_coordinate_has_no_variance_at_all(self, value):
+        for n in (3, 7, 1000):
+            a = normal(n, seed=1).softmax(-1)
+            x = torch.cat([normal(n, 1), torch.full((n, 1), value).double()], -1)
+            assert (Moments.of(x, a).scatter[1] == 0).all()
+            assert (Moments.of(x).scatter[1] == 0).all()
 
     def test_numpy_state_keeps_merging(self):
         x = normal(20, 3).numpy()
@@ -229,6 +238,22 @@ class TestFrechetDistance:
         # Finite differences are taken far enough out that their own square roots have digits.
         inputs = (x.requires_grad_(), y.requires_grad_())
         assert gradcheck(frechet_distance, inputs, eps=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("d", [2, 9])
+    def test_a_far_point_without_weight_costs_no_digits(self, d):
+        x, y = normal(7, d), normal(6, d, seed=1)
+        a = torch.tensor([0.0, 0.2, 0.2, 0.1, 0.1, 0.2, 0.2], dtype=torch.float64)
+        expected = frechet_distance(x[1:], y, a=a[1:])
+        x[0] = 1e12
+        torch.testing.assert_close(frechet_distance(x, y, a=a), expected, rtol=1e-12, atol=0)
+
+    def test_rows_are_rotated_into_the_dimensions_they_span(self):
+        a = normal(5, seed=2).softmax(-1)
+        rows = normal(5, 8)
+        rows = rows - a @ rows
+        rotated = frechet._rotated_rows(rows, a)
+        assert rotated.shape == (4, 8)
+        torch.testing.assert_close(rotated.T @ rotated, (rows * a[:, None]).T @ rows)
 
     def test_weights_are_reliability_weights(self):
         x, y = normal(8, 2), normal(9, 2, seed=1)

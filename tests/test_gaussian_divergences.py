@@ -521,6 +521,18 @@ class TestMixtures:
         assert torch.autograd.grad(value, weights)[0].isfinite().all()
         far = Gaussian(one_q.mean + 1e3, covariance=one_q.covariance)
         assert torch.isfinite(MIXTURE[name](one_p, far))
+        # All weight on components whose exponentials underflow beside one without weight.
+        both = Gaussian(
+            *(
+                torch.cat([near, there])
+                for near, there in zip(
+                    (one_q.mean, one_q.covariance), (far.mean, far.covariance), strict=True
+                )
+            )
+        )
+        weights = torch.tensor([0.0, 0.0, 0.25, 0.75], dtype=torch.float64)
+        value = MIXTURE[name](one_p, both, b=weights)
+        torch.testing.assert_close(value, MIXTURE[name](one_p, far, b=weights[2:]))
 
     def test_bad_input(self):
         with pytest.raises(ValueError, match="components of a mixture"):

@@ -82,10 +82,11 @@ def frechet_distance(
     x, y = checks.samples(x, y, minimum=2)
     a, b = checks.weights(a, x, "a"), checks.weights(b, y, "b")
     dtype = x.dtype
+    x, y, a, b = x.double(), y.double(), a.double(), b.double()
     # Only differences matter: take off a common point first, so that offsets cost no digits.
-    origin = x.detach().reshape(-1, x.shape[-1])[0].double()
-    mean_x, rows_x, spread_x = _weighted_rows(x.double() - origin, a.double(), "a")
-    mean_y, rows_y, spread_y = _weighted_rows(y.double() - origin, b.double(), "b")
+    origin = (a.unsqueeze(-2) @ x).detach().reshape(-1, x.shape[-1]).mean(0)
+    mean_x, rows_x, spread_x = _weighted_rows(x - origin, a, "a")
+    mean_y, rows_y, spread_y = _weighted_rows(y - origin, b, "b")
     shape = _factor_of_covariance if min(x.shape[-2], y.shape[-2]) > x.shape[-1] else _rotated_rows
     square = _frechet(
         (mean_x - mean_y).squeeze(-2),

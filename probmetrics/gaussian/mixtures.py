@@ -145,7 +145,7 @@ def mixture_kl_upper(
 
     Notes:
         kl component divergences, then alternating minimisation of a convex problem on k×l tables.
-        The gradient is that of the optimal split (by the envelope theorem).
+        The gradient is that of the optimal split (by the envelope theorem), for positive weights.
 
     References:
         Hershey, Olsen (2007), section 8; Do (2003) and Goldberger, Gordon, Greenspan (2003) for
@@ -156,9 +156,9 @@ def mixture_kl_upper(
     tolerance = checks.positive(tolerance, "tolerance")
     max_steps = checks.count(max_steps, "max_steps")
     split_a, split_b = _best_split(table.detach(), a.detach(), b.detach(), tolerance, max_steps)
-    log_a, log_b = _log(a).unsqueeze(-1), _log(b).unsqueeze(-2)
-    cost = log_a + split_a - log_b - split_b + table
-    return (a.unsqueeze(-1) * split_a.exp() * cost).sum((-2, -1))
+    cost = _log(a).unsqueeze(-1) + split_a - _log(b).unsqueeze(-2) - split_b + table
+    used = split_a > -torch.inf
+    return (a.unsqueeze(-1) * split_a.exp() * torch.where(used, cost, 0.0)).sum((-2, -1))
 
 
 @gaussian_function
@@ -238,12 +238,12 @@ def _log(weights: Tensor) -> Tensor:
 
 
 def _log_mean(weights: Tensor, exponents: Tensor) -> Tensor:
-    """log Σⱼ wⱼ exp(eᵢⱼ), shape (*batch, k)."""
-    shift = exponents.detach().amax(-1, keepdim=True)
-    total = (weights.unsqueeze(-2) * (exponents - shift).exp()).sum(-1)
-    # All weight may sit where exp underflows: then the largest weighted exponent answers.
-    fallback = torch.logsumexp(_log(weights).unsqueeze(-2) + exponents, -1)
-    return torch.where(total > _TINY, total.clamp(min=_TINY).log() + shift.squeeze(-1), fallback)
+    """log Σⱼ wⱼ exp(eᵢⱼ), shape (*batch, k); a weight of zero keeps its derivative."""
+    held = weights.unsqueeze(-2)
+    shift = torch.where(held > 0, exponents, -torch.inf).detach().amax(-1, keepdim=True)
+    # Only where the weight is zero can the exponent be above the shift, and then overflow.
+    total = (held * (exponents - shift).clamp(max=700.0).exp()).sum(-1)
+    return total.log() + shift.squeeze(-1)
 
 
 def _log_product(p: Gaussian, q: Gaussian) -> Tensor:
@@ -258,12 +258,19 @@ def _best_split(
     table: Tensor, a: Tensor, b: Tensor, tolerance: float, max_steps: int
 ) -> tuple[Tensor, Tensor]:
     """log φᵢⱼ/aᵢ and log ψᵢⱼ/bⱼ, minimising KL(φ‖ψ) + Σ φ·table by turns."""
-    log_a, log_b = _log(a).unsqueeze(-1), _log(b).unsqueeze(-2)
+    log_a = _log(a).unsqueeze(-1)
+    held = (b > 0).unsqueeze(-2)
+    log_b = torch.where(held, _log(b).unsqueeze(-2), -torch.inf)
+
+    def split_of_b(share_a: Tensor) -> Tensor:
+        # A component of q without weight takes no part; any split of it will do.
+        return (log_a + torch.where(held, share_a, 0.0)).log_softmax(-2)
+
     share_a = (log_b + torch.zeros_like(table)).log_softmax(-1)
-    share_b = (log_a + share_a).log_softmax(-2)
+    share_b = split_of_b(share_a)
     for _ in range(max_steps):
         moved = (log_b + share_b - table).log_softmax(-1)
-        share_b = (log_a + moved).log_softmax(-2)
+        share_b = split_of_b(moved)
         change = ((log_a + moved).exp() - (log_a + share_a).exp()).abs().max()
         share_a = moved
         if bool(change <= tolerance):

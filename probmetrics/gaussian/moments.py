@@ -119,16 +119,17 @@ class Moments:
 def centred(x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean (*batch, 1, d) and centred rows, for weights that sum to one.
 
-    The first row is taken off before any sum, so that a constant coordinate is centred to exact
-    zeros and an offset costs no digits.
+    The heaviest row is taken off before any sum, so that a constant coordinate is centred to
+    exact zeros and an offset costs no digits.
     """
-    pivot = x[..., :1, :].detach()
-    rows = x - pivot
     mass = a.unsqueeze(-2)
+    heaviest = mass.detach().argmax(-1, keepdim=True).mT
+    batch = torch.broadcast_shapes(x.shape[:-2], a.shape[:-1])
+    held = x.detach().expand(*batch, *x.shape[-2:])
+    pivot = held.gather(-2, heaviest.expand(*batch, 1, x.shape[-1]))
+    rows = x - pivot
     mean = mass @ rows
-    rows = rows - mean
-    rest = mass @ rows  # rounding of the mean; gone in the second pass
-    return pivot + mean + rest, rows - rest
+    return pivot + mean, rows - mean
 
 
 @array_function
