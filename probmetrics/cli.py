@@ -37,6 +37,8 @@ def run(arguments: list[str]) -> int:
     """The exit code of one command; what went wrong is one line on standard error."""
     try:
         answer = app(args=arguments or ["--help"], prog_name="probmetrics", standalone_mode=False)
+        if answer == INTERRUPTED:  # how newer versions of typer hand Ctrl-C on
+            raise KeyboardInterrupt
         return answer if isinstance(answer, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted; no file was left half-written", INTERRUPTED)
@@ -58,12 +60,13 @@ def _complain(message: str, code: int = BAD_INPUT) -> int:
     return code
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
+def _show_version(wanted: bool | None) -> bool:
+    if not wanted:
+        return False
+    from importlib.metadata import version
 
-        print(f"probmetrics {version('probmetrics')}")
-        raise typer.Exit()
+    print(f"probmetrics {version('probmetrics')}")
+    raise typer.Exit
 
 
 @app.callback()

@@ -122,7 +122,7 @@ def compare(
     seed: int = 0,
     max_samples: int | None = MAX_SAMPLES,
     scale: bool | None = None,
-    names: tuple[str, str] = ("A", "B"),
+    names: Sequence[str] = ("A", "B"),
     progress: bool | None = None,
     image_size: Any = None,
     key: str | None = None,

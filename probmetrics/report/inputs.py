@@ -8,10 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probmetrics.data.dataset import DataError, Dataset, column_names, listed, subsample_rows
+from probmetrics.data.dataset import (
+    DataError,
+    Dataset,
+    column_names,
+    listed,
+    refuse_beyond_memory,
+    subsample_rows,
+)
 from probmetrics.data.readers import read
 
 SPREAD = 10.0  # ratio of column standard deviations from which a note is due
+COPIES = 6  # of both samples in float64, held at the same time
 DRAWN = re.compile(r"[\d,]+ of ([\d,]+) \w+ drawn \(seed \d+\)")
 
 
@@ -99,25 +107,65 @@ def read_pair(
     )
     first, second, notes = _aligned(first, second)
     values = [side.data.values for side in (first, second)]
-    # Without a common origin the sums of columns at large offsets would lose their digits.
-    origin = values[0][0].astype(np.float64)
-    pooled = np.concatenate(values).astype(np.float64) - origin
-    deviation = pooled.std(axis=0, ddof=1) if len(pooled) > 1 else np.zeros(len(origin))
-    deviation[_constant(deviation, np.concatenate(values), images=first.data.kind == "images")] = (
-        0.0
+    refuse_beyond_memory(
+        COPIES * 8 * sum(v.size for v in values),
+        f"comparing {first.data.source} and {second.data.source}",
+        "keep fewer rows (max_samples, --max-samples) or columns (columns, --columns)",
     )
+    _refuse_overflow(values, (first, second))
+    centre, deviation = _location_and_spread(values, images=first.data.kind == "images")
     if scale is None:
         kinds = {first.data.kind, second.data.kind}
-        scale = "table" in kinds and first.data.image_shape is None and len(origin) > 1
+        scale = "table" in kinds and first.data.image_shape is None and len(deviation) > 1
     if not scale:
         notes += _spread_note(deviation, first)
     notes += _range_note(first, second) + _copies_note(first, second)
-    dtype = np.result_type(*values)
-    unit = np.where(deviation > 0, deviation, 1.0) if scale else np.ones(len(origin))
-    # Distances do not see a common shift, so scaled columns are centred too.
-    centre = origin + pooled.mean(axis=0) if scale else np.zeros(len(origin))
-    x, y = (torch.from_numpy(((v - centre) / unit).astype(dtype)) for v in values)
-    return Pair(first, second, x, y, first.data.columns, deviation, bool(scale), tuple(notes))
+    x, y = (_standardised(v, centre, deviation) if scale else v for v in values)
+    dtype = np.result_type(x, y)
+    return Pair(
+        first=first,
+        second=second,
+        x=torch.from_numpy(np.array(x, dtype=dtype)),
+        y=torch.from_numpy(np.array(y, dtype=dtype)),
+        columns=first.data.columns,
+        deviation=deviation,
+        scaled=bool(scale),
+        notes=tuple(notes),
+    )
+
+
+def _refuse_overflow(values: list[np.ndarray], sides: tuple[Side, Side]) -> None:
+    """Refuse values whose squared distances would overflow."""
+    room = np.sqrt(np.finfo(np.result_type(*values)).max / values[0].shape[1]) / 100
+    for side, v in zip(sides, values, strict=True):
+        if np.abs(v).max() > room:
+            raise DataError(
+                f"{side.name} ({side.data.source}) holds values up to {np.abs(v).max():.3g}, whose "
+                f"squares overflow {np.result_type(*values)}; divide them by a constant first"
+            )
+
+
+def _location_and_spread(
+    values: list[np.ndarray], *, images: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the pooled columns; zero where they vary by rounding alone."""
+    pooled = np.concatenate(values)
+    origin = pooled[0].astype(np.float64)  # so that columns at large offsets keep their digits
+    moved = pooled - origin
+    deviation = moved.std(axis=0, ddof=1)
+    size = np.abs(pooled).max(axis=0).astype(np.float64)
+    if images:  # pixels share a unit, so the widest of them sets it
+        size = np.full_like(size, size.max())
+    precision = 1e-6 if pooled.dtype == np.float32 else 1e-13
+    deviation[deviation <= precision * size] = 0.0
+    return origin + moved.mean(axis=0), deviation
+
+
+def _standardised(values: np.ndarray, centre: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Columns in units of their standard deviation; those without one are only centred."""
+    scaled = (values - centre) / np.where(deviation > 0, deviation, 1.0)
+    standard: np.ndarray = scaled.astype(values.dtype)
+    return standard
 
 
 def _side(
@@ -186,15 +234,6 @@ def _by_name(first: Side, second: Side) -> tuple[Side, Side, list[str]]:
 
 def _size(data: Dataset) -> str:
     return " × ".join(map(str, data.image_shape or ()))
-
-
-def _constant(deviation: np.ndarray, pooled: np.ndarray, *, images: bool) -> np.ndarray:
-    """Columns that vary by rounding alone. Pixels share a unit, so the widest of them sets it."""
-    size = np.abs(pooled).max(axis=0).astype(np.float64)
-    if images:
-        size = np.full_like(size, size.max())
-    precision = 1e-6 if pooled.dtype == np.float32 else 1e-13
-    return np.asarray(deviation <= precision * size)
 
 
 def _spread_note(deviation: np.ndarray, first: Side) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probmetrics._arrays import to_numpy
 from probmetrics.report.floor import NoiseFloor, noise_floor
 from probmetrics.report.inputs import Pair, Side
 from probmetrics.report.metrics import Distance, Metric
@@ -89,7 +90,7 @@ def _interval(
     from probmetrics.uncertainty import estimate
 
     try:
-        return estimate(distance, x, y, level=level, generator=seed)
+        return to_numpy(estimate(distance, x, y, level=level, generator=seed))
     except ValueError as error:  # too few points to say
         notes.append(f"no interval: {error}")
         return None

@@ -92,7 +92,7 @@ def _table(title: str, *columns: str, left: int = 1) -> "Table":
     from rich.table import Table
 
     table = Table(
-        title=title,
+        title=_plain(title),
         title_justify="left",
         title_style="bold",
         caption_justify="left",
@@ -101,7 +101,7 @@ def _table(title: str, *columns: str, left: int = 1) -> "Table":
         pad_edge=False,
     )
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+        table.add_column(_plain(column), justify="left" if i < left else "right", overflow="fold")
     return table
 
 
