@@ -260,9 +260,7 @@ def same_bins(p: Tensor, q: Tensor, names: tuple[str, str] = ("p", "q")) -> None
     broadcastable(p.shape[:-1], q.shape[:-1], names)
 
 
-def generator(
-    source: torch.Generator | int | None, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def generator(source: Any, device: torch.device | str = "cpu") -> torch.Generator:
     """The generator to draw through: the one given, a seeded one, or one with fresh entropy.
 
     The global random state is neither read nor changed.

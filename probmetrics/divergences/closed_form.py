@@ -41,11 +41,9 @@ from probmetrics.divergences.montecarlo import MonteCarloEstimate, drawn_diverge
 from probmetrics.divergences.row import FDivergence
 from probmetrics.gaussian import Gaussian, gaussian_kl, gaussian_renyi, gaussian_total_variation
 
-Source = torch.Generator | int | None
-
 
 def divergence(
-    row: FDivergence, p: Distribution, q: Distribution, *, draws: int, generator: Source
+    row: FDivergence, p: Distribution, q: Distribution, *, draws: Any, generator: Any
 ) -> Tensor | MonteCarloEstimate:
     """The public value, scale·D_f, between two Distributions, of their common batch shape."""
     batch = checked(p, q)
@@ -57,7 +55,7 @@ def divergence(
 
 
 def renyi(
-    alpha: float, p: Distribution, q: Distribution, *, draws: int, generator: Source
+    alpha: float, p: Distribution, q: Distribution, *, draws: Any, generator: Any
 ) -> Tensor | MonteCarloEstimate:
     """Rényi's divergence of order α > 0, α ≠ 1, between two Distributions."""
     batch = checked(p, q)

@@ -94,7 +94,7 @@ def _log_prob(law: Distribution, x: Tensor) -> Tensor:
     return found
 
 
-def _inside(law: Distribution, x: Tensor) -> Tensor:
+def _inside(law: Any, x: Tensor) -> Tensor:
     """Where x lies in the support, and its preimage in that of a transform's base."""
     support = support_of(law)
     shape = torch.broadcast_shapes(x.shape, law.batch_shape + law.event_shape)
@@ -106,7 +106,7 @@ def _inside(law: Distribution, x: Tensor) -> Tensor:
         ok = ok & support.check(x)
     if isinstance(law, VonMises):  # periodic: one turn
         ok = ok & (x.abs() <= math.pi)
-    if isinstance(law, TransformedDistribution):
+    if _evaluates_its_base(law):
         for transform in reversed(law.transforms):
             x = transform.inv(x)
         below = _inside(law.base_dist, x)
@@ -116,7 +116,12 @@ def _inside(law: Distribution, x: Tensor) -> Tensor:
     return ok
 
 
-def ends(law: Distribution) -> list[Tensor]:
+def _evaluates_its_base(law: Any) -> bool:
+    """Whether log_prob goes through the base of a transform; Gumbel's, say, has its own formula."""
+    return type(law).log_prob is TransformedDistribution.log_prob
+
+
+def ends(law: Any) -> list[Tensor]:
     """Finite places on the line where the density may jump or blow up; they carry gradients."""
     if isinstance(law, VonMises):  # periodic: one turn
         return [torch.as_tensor(sign * math.pi, dtype=torch.float64) for sign in (-1, 1)]
@@ -125,7 +130,7 @@ def ends(law: Distribution) -> list[Tensor]:
     if isinstance(law, MixtureSameFamily):
         parts = ends(law.component_distribution)
         return [end for part in parts for end in (part.unbind(-1) if part.ndim else (part,))]
-    if isinstance(law, TransformedDistribution):
+    if _evaluates_its_base(law):
         found = ends(law.base_dist)
         for transform in law.transforms:
             found = [transform(end) for end in found]

@@ -26,7 +26,7 @@ DRAWS = 10_000
 
 
 def evaluate(
-    row: FDivergence, p: Any, q: Any, log: bool, normalize: bool, draws: int, generator: Seed
+    row: FDivergence, p: Any, q: Any, log: bool, normalize: bool, draws: Any, generator: Any
 ) -> Any:
     """The public value of one f-divergence between two vectors or two Distributions."""
     if are_distributions(p, q, log, normalize):
@@ -36,7 +36,7 @@ def evaluate(
 
 
 def evaluate_renyi(
-    alpha: float, p: Any, q: Any, log: bool, normalize: bool, draws: int, generator: Seed
+    alpha: float, p: Any, q: Any, log: bool, normalize: bool, draws: Any, generator: Any
 ) -> Any:
     """Rényi's divergence of order α ∉ {0, 1, ∞} between two vectors or two Distributions."""
     if are_distributions(p, q, log, normalize):

@@ -69,8 +69,8 @@ def drawn_divergence(
     row: FDivergence,
     p: Distribution,
     q: Distribution,
-    draws: int,
-    generator: torch.Generator | int | None,
+    draws: Any,
+    generator: Any,
     dtype: torch.dtype,
 ) -> MonteCarloEstimate:
     """The public value, scale·D_f, by Monte Carlo."""
@@ -84,8 +84,8 @@ def drawn_renyi(
     alpha: float,
     p: Distribution,
     q: Distribution,
-    draws: int,
-    generator: torch.Generator | int | None,
+    draws: Any,
+    generator: Any,
     dtype: torch.dtype,
 ) -> MonteCarloEstimate:
     """Rényi's divergence by Monte Carlo, the error carried through the logarithm."""
@@ -119,7 +119,7 @@ def _log_terms(half: bins.Bins, alpha: float) -> Tensor:
 
 
 def _halves(
-    p: Distribution, q: Distribution, draws: int, generator: torch.Generator | int | None
+    p: Distribution, q: Distribution, draws: Any, generator: Any
 ) -> list[tuple[bins.Bins, Tensor]]:
     """Draws of each side as bins (p/m, q/m), and weights of value one that carry the score."""
     draws = checks.count(draws, "draws", minimum=4)

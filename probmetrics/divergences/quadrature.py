@@ -44,6 +44,12 @@ class _Line:
         log_p, log_q = torch.broadcast_tensors(*sides)
         return log_p, log_q
 
+    def guarded_logs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same far out, where a log_prob may overflow to NaN: −∞ there."""
+        log_p, log_q = self.logs(x)
+        log_p, log_q = (torch.where(torch.isnan(s), -math.inf, s) for s in (log_p, log_q))
+        return log_p, log_q
+
     def masses(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Log-masses at the nodes of panels (k, *batch), shape (nodes·k, *batch)."""
         shape = (-1, *(1 for _ in low.shape))
@@ -60,7 +66,7 @@ class _Line:
 
     def sums(self, low: Tensor, high: Tensor) -> Tensor:
         """(D_f, mass of P, mass of Q) of each panel, shape (3, k, *batch)."""
-        log_p, log_q = (side.nan_to_num(nan=-math.inf) for side in self.masses(low, high))
+        log_p, log_q = self.masses(low, high)
         found = bins.from_logs(log_p, log_q)
         parts = torch.stack([bins.terms(self.row, found), found.p, found.q])
         totals: Tensor = parts.unflatten(1, (len(NODES), -1)).sum(1)
@@ -79,11 +85,10 @@ def integrated(
         edges = _edges(line, places, fixed)
         low, high = _worthwhile(line, fixed, edges[:-1], edges[1:])
         low, high, sums = _refined(line, low, high)
-        if not bool(((sums[1:].sum(1) - 1).abs() < UNIT).all()):
-            _refuse_unnormalised(sums)
-            return None
-        diverges, known = _divergence_at_the_ends(places, fixed, low, high, sums[0])
-        if not known:
+        _refuse_no_density(sums)
+        unit = ((sums[1:].sum(1) - 1).abs() < UNIT).all(0)
+        diverges, settled = _divergence_at_the_ends(places, fixed, low, high, sums[0])
+        if not bool((diverges | (settled & unit)).all()):
             return None
     for end in jumps:  # the panels that touch a moving end move with it (Leibniz' rule)
         end = end.expand(batch)
@@ -94,8 +99,10 @@ def integrated(
     return found, diverges
 
 
-def _refuse_unnormalised(sums: Tensor) -> None:
+def _refuse_no_density(sums: Tensor) -> None:
     for name, total in zip("pq", sums[1:].sum(1), strict=True):
+        if bool(torch.isnan(total).any()):
+            raise ValueError(f"log_prob of {name} is NaN; check its parameters and its support")
         if bool((total > 1 + 1e-3).any()):
             raise ValueError(
                 f"log_prob of {name} integrates to {float(total.max()):.4g}, not to 1: it is not "
@@ -152,10 +159,8 @@ def _worthwhile(
     log_width = torch.where(width > 0, width.clamp(min=1e-320).log(), -math.inf)
     size = torch.zeros(3, *low.shape, dtype=torch.float64, device=low.device)
     for share in (1e-9, 0.5, 1 - 1e-9):
-        log_p, log_q = line.logs(low + share * (high - low))
-        found = bins.from_logs(
-            log_p.nan_to_num(nan=-math.inf) + log_width, log_q.nan_to_num(nan=-math.inf) + log_width
-        )
+        log_p, log_q = line.guarded_logs(low + share * (high - low))
+        found = bins.from_logs(log_p + log_width, log_q + log_width)
         parts = torch.stack([bins.terms(line.row, found), found.p, found.q]).abs()
         size = torch.maximum(size, parts.nan_to_num(nan=0.0))
     finite = torch.where(torch.isinf(size), 0.0, size)
@@ -204,8 +209,8 @@ def _examined(line: _Line, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 def _divergence_at_the_ends(
     places: list[Tensor], fixed: list[Tensor], low: Tensor, high: Tensor, terms: Tensor
-) -> tuple[Tensor, bool]:
-    """Where the integral diverges, at infinity or at an end, and whether that is certain.
+) -> tuple[Tensor, Tensor]:
+    """Where the integral diverges, at infinity or at an end, and where its ends are settled.
 
     Rings of five doublings each, the last two that are resolved: the sum diverges if the outer
     one (for an end, the inner one) holds as much as the other; if it holds less, but not
@@ -234,4 +239,4 @@ def _divergence_at_the_ends(
         grows = counts & (outer >= 0.86 * inner) & (inner > 0)
         diverges = diverges | grows
         known = known & (grows | ~counts | (outer < 1e-5 * total))
-    return diverges, bool((known | diverges).all())
+    return diverges, known
