@@ -67,9 +67,10 @@ def line_cost(
         # Equal weights are counted in units of 1/(n m): steps that are equal meet exactly.
         left = Sorted(x, m * torch.arange(1.0, n + 1, dtype=torch.float64, device=x.device))
         right = Sorted(y, n * torch.arange(1.0, m + 1, dtype=torch.float64, device=x.device))
-        return _coupled_cost(left, right, p, root)
+        return _coupled_cost(left, right, p, root, unit=n * m)
     left, right = sort_weighted(x, y, a, b)
-    return _coupled_cost(left, right, p, root, _slack(a, b, n + m) if p == math.inf else 0.0)
+    slack = _slack(a, b, n + m) if p == math.inf else 0.0
+    return _coupled_cost(left, right, p, root, slack=slack)
 
 
 def sort_weighted(
@@ -152,17 +153,18 @@ def _average(powers: Tensor, mass: Tensor | None) -> Tensor:
     return powers.mean(-1) if mass is None else (powers * mass).sum(-1)
 
 
-def _coupled_cost(x: Sorted, y: Sorted, p: float, root: bool, slack: float = 0.0) -> Tensor:
-    """Cost of the monotone coupling; at p = ∞ overlaps of at most ``slack`` do not count."""
+def _coupled_cost(
+    x: Sorted, y: Sorted, p: float, root: bool, *, unit: int = 1, slack: float = 0.0
+) -> Tensor:
+    """Cost of the monotone coupling; shares count in 1/``unit``, up to ``slack`` for nothing."""
 
     def cost(x: Sorted, y: Sorted, start: Tensor | None = None) -> Tensor:
         i, j, mass = staircase(x.share, y.share, start)
-        mass = mass / total
+        mass = mass if unit == 1 else mass / unit
         if slack > 0:
             mass = torch.where(mass > slack, mass, 0.0)
         return mean_power(_pick(x.points, i) - _pick(y.points, j), mass, p, root)
 
-    total = x.share.detach()[..., -1:]
     carries = torch.is_grad_enabled() and any(part.requires_grad for part in (*x, *y))
     if carries or max(part.ndim for part in (*x, *y)) > 1 or len(x.share) + len(y.share) <= PIECE:
         return cost(x, y)

@@ -91,8 +91,16 @@ def costs_by_block(
     x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, theta: Tensor, p: float
 ) -> Tensor:
     """W_p^p along each direction, shape (*batch, L), in float64, without a gradient."""
-    blocks = theta.split(_block_size(x, y), dim=-2)
-    return torch.cat([_costs(p, x, y, a, b, block) for block in blocks], -1)
+    step = _block_size(x, y)
+    blocks = theta.split(step, dim=-2)
+    first = _costs(p, x, y, a, b, blocks[0])
+    # Filled in place: small results left between the blocks' buffers would keep the allocator
+    # from using those again.
+    costs = first.new_empty(*first.shape[:-1], theta.shape[-2])
+    costs[..., : first.shape[-1]] = first
+    for k, block in enumerate(blocks[1:], 1):
+        costs[..., k * step : (k + 1) * step] = _costs(p, x, y, a, b, block)
+    return costs
 
 
 def _costs(
