@@ -59,6 +59,22 @@ def test_many_labelings_at_once_equal_one_mmd_each(kernel, unbiased, generator, 
         torch.testing.assert_close(prepared.evaluate(labels), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("kernel", KERNELS, ids=repr)
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_swaps_of_pairs_take_a_quarter_of_the_work(kernel, unbiased, generator, monkeypatch):
+    monkeypatch.setattr(statistics, "ROWS", 5)
+    z = torch.cat(draw(13, 13))
+    observed = (torch.arange(26) > 12).to(torch.uint8)
+    labels = torch.cat(list(Labelings(observed, paired=True).draw(generator, 20)))
+    whole = KernelStatistic(kernel, unbiased).prepare(z, (13, 13))
+    quarter = KernelStatistic(kernel, unbiased, paired=True).prepare(z, (13, 13))
+    assert isinstance(quarter, statistics.PreparedPairs)
+    torch.testing.assert_close(
+        quarter.evaluate(labels), whole.evaluate(labels), rtol=1e-9, atol=1e-12
+    )
+    assert quarter.effect(labels[0]) == pytest.approx(whole.effect(labels[0]))
+
+
 @pytest.mark.parametrize("shift", [0.0, 1e4])
 @pytest.mark.parametrize(("n", "m"), [(30, 30), (12, 300)])
 def test_statistics_are_those_of_the_estimators(n, m, shift):

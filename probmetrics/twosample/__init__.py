@@ -1,5 +1,6 @@
 """Two-sample tests: calibrated by permutation, one engine for all of them."""
 
+from probmetrics.twosample.aggregated import mmd_aggregated_test, mmd_fuse_test
 from probmetrics.twosample.classifier import classifier_test
 from probmetrics.twosample.graph import (
     edge_count_test,
@@ -19,6 +20,8 @@ __all__ = [
     "edge_count_test",
     "energy_test",
     "friedman_rafsky_test",
+    "mmd_aggregated_test",
+    "mmd_fuse_test",
     "mmd_test",
     "mmd_test_from_gram",
     "nearest_neighbor_test",

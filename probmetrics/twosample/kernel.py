@@ -99,7 +99,7 @@ def mmd_test(
     )
     sample = pooled(x, y, strata=strata, paired=paired)
     chosen = pooled_gaussian(sample.z) if kernel is None else kernel
-    statistic = KernelStatistic(chosen, unbiased, kept_bytes(backend))
+    statistic = KernelStatistic(chosen, unbiased, kept_bytes(backend), paired)
     bandwidth = getattr(chosen, "bandwidth", None)
     return run_test(
         statistic,
@@ -181,7 +181,8 @@ def energy_test(
     options = PermutationOptions(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
-    statistic = KernelStatistic(Scaled(Euclidean(power), -1.0), unbiased, kept_bytes(backend))
+    distance = Scaled(Euclidean(power), -1.0)
+    statistic = KernelStatistic(distance, unbiased, kept_bytes(backend), paired)
     sample = pooled(x, y, strata=strata, paired=paired)
     return run_test(statistic, sample, options, method="energy", kernel=Distance(power))
 
