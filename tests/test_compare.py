@@ -358,7 +358,15 @@ class TestInputs:
         result = quick(np.ones((20, 2)), np.ones((30, 2)))
         assert result.verdict.different is False
         assert result.verdict.detectable_shift is None
-        assert [m.value for m in result.measurements] == [0] * len(result.measurements)
+        assert [m.value for m in result.measurements] == pytest.approx([0] * 5, abs=1e-12)
+
+    def test_one_constant_sample_has_distances_but_no_intervals(self):
+        result = quick(np.ones((20, 2)), normal(30, 2))
+        assert result.verdict.different is True
+        for m in result.measurements:
+            assert m.value > 0
+            assert m.interval is None
+            assert "no interval" in m.notes[0]
 
     def test_more_columns_than_rows(self):
         result = quick(normal(8, 40), normal(9, 40, seed=1, shift=3.0))

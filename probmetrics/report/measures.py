@@ -89,6 +89,9 @@ def _interval(
     """The interval, or None with a note. One seed gives it the directions the value has."""
     from probmetrics.uncertainty import estimate
 
+    if bool((x == x[:1]).all()) or bool((y == y[:1]).all()):
+        notes.append("no interval: a sample whose points are all equal does not show its spread")
+        return None
     try:
         return to_numpy(estimate(distance, x, y, level=level, generator=seed))
     except ValueError as error:  # too few points to say
