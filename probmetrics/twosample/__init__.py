@@ -9,6 +9,7 @@ from probmetrics.twosample.graph import (
 )
 from probmetrics.twosample.kernel import energy_test, mmd_test, mmd_test_from_gram
 from probmetrics.twosample.ksample import disco_test
+from probmetrics.twosample.large import incomplete_mmd_test, random_feature_test
 from probmetrics.twosample.permutation import permutation_test
 from probmetrics.twosample.result import TestResult
 from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserstein_test
@@ -20,12 +21,14 @@ __all__ = [
     "edge_count_test",
     "energy_test",
     "friedman_rafsky_test",
+    "incomplete_mmd_test",
     "mmd_aggregated_test",
     "mmd_fuse_test",
     "mmd_test",
     "mmd_test_from_gram",
     "nearest_neighbor_test",
     "permutation_test",
+    "random_feature_test",
     "sliced_wasserstein_test",
     "wasserstein_test",
 ]

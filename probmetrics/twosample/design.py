@@ -64,10 +64,12 @@ class Pooled:
     Attributes:
         z: Pooled points along the first axis.
         labelings: With the observed labels: the number of the sample each point came from.
+        flat: Whether all points are equal, where ``z`` does not hold the points themselves.
     """
 
     z: Any
     labelings: Labelings
+    flat: bool | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -77,7 +79,7 @@ class Pooled:
     @property
     def constant(self) -> bool:
         """Whether all pooled points are equal."""
-        return bool((self.z == self.z[:1]).all())
+        return self.flat if self.flat is not None else bool((self.z == self.z[:1]).all())
 
 
 def pooled(*samples: Any, strata: Any = None, paired: bool = False) -> Pooled:
