@@ -13,6 +13,7 @@ from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.transport.exact import wasserstein
 from probmetrics.transport.line import wasserstein_1d
 from probmetrics.transport.max_sliced import max_sliced_wasserstein
+from probmetrics.transport.sinkhorn import sinkhorn_divergence
 from probmetrics.transport.sliced import sliced_wasserstein
 
 
@@ -124,8 +125,6 @@ class SinkhornLoss(SampleLoss):
         backend: str = "auto",
         **options: Any,
     ) -> None:
-        from probmetrics.transport.sinkhorn import sinkhorn_divergence
-
         super().__init__(
             sinkhorn_divergence,
             epsilon=epsilon,
