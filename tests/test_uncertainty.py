@@ -158,13 +158,13 @@ def test_degenerate_variance_is_that_at_equality():
 )
 def test_coverage_in_small(estimator, truth, options):
     held = 0
-    for seed in range(80):
+    for seed in range(60):
         x, y = normal(seed, 100, 1), normal(seed + 500, 80, 1, mean=1.0)
         if estimator is wasserstein_1d:
             x, y = x[:, 0], y[:, 0]
         found = estimate(estimator, x, y, generator=seed, **options)
         held += float(found.low) <= truth <= float(found.high)
-    assert held >= 68  # below by chance once in 1000 if the coverage is 94%
+    assert held >= 50  # below by chance once in 1000 if the coverage is 94%
 
 
 def test_sliced_coverage_is_about_the_whole_sphere():

@@ -45,8 +45,8 @@ def estimate(
             - "bootstrap": recompute on 400 samples drawn with replacement. Invalid for nearest
               neighbours (a copy is at distance zero), and too narrow or too wide where the
               first-order term vanishes, as for distances between equal distributions.
-            - "subsampling": recompute on 400 subsamples of min(n, m)^¾ points without
-              replacement, and rescale by the rate √n; valid wherever there is a limit law.
+            - "subsampling": recompute on 400 subsamples without replacement, and rescale by the
+              rate √n; valid wherever there is a limit law. A bias is not seen.
 
             or an instance, e.g. ``Bootstrap(replicates=2000)``, ``Subsampling(rate=1.0)``.
         generator: Source of the groups, resamples and directions.

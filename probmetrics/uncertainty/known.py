@@ -14,6 +14,14 @@ from probmetrics.discrepancy import (
     mmd,
     random_feature_mmd,
 )
+from probmetrics.divergences.neighbors import (
+    bhattacharyya_neighbors,
+    hellinger_neighbors,
+    jeffrey_neighbors,
+    kl_neighbors,
+    renyi_neighbors,
+    tsallis_neighbors,
+)
 from probmetrics.gaussian.frechet import frechet_distance
 from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround
@@ -46,6 +54,12 @@ def known_estimators() -> dict[Callable[..., Any], tuple[AbstractMethod, Traits]
         kolmogorov_distance: (Subsampling(), Traits(line=True)),
         wasserstein: (Influence(), Traits(bias=_group_bias)),
         sliced_wasserstein: (Influence(), sliced),
+        kl_neighbors: (Subsampling(), Traits()),
+        jeffrey_neighbors: (Subsampling(), Traits()),
+        renyi_neighbors: (Subsampling(), Traits()),
+        tsallis_neighbors: (Subsampling(), Traits()),
+        hellinger_neighbors: (Subsampling(), Traits()),
+        bhattacharyya_neighbors: (Subsampling(), Traits()),
         frechet_distance: (Influence(), Traits(bias=_group_bias)),
     }
 

@@ -108,9 +108,9 @@ class Subsampling(AbstractMethod):
 
     Args:
         replicates: How many pairs of subsamples to draw.
-        share: Of each sample to draw; None is min(n, m)^(−¼), but at least ``smallest`` points.
+        share: Of each sample to draw. None is min(n, m)^(−¼), but half the sample up to a
+            thousand points.
         rate: ρ, if the estimator's error shrinks like n^(−ρ).
-        smallest: Fewest points to draw from the smaller sample.
 
     References:
         Politis, Romano & Wolf (1999), "Subsampling", section 2.2 and eq. (10.2).
@@ -119,7 +119,6 @@ class Subsampling(AbstractMethod):
     replicates: int = 400
     share: float | None = None
     rate: float = 0.5
-    smallest: int = 2
 
     def interval(self, problem: Problem, level: float) -> Interval:
         replicates = checks.count(self.replicates, "replicates", minimum=2)
@@ -148,7 +147,7 @@ class Subsampling(AbstractMethod):
     def _share(self, n: int) -> float:
         if self.share is not None:
             return checks.between(self.share, "share", 0.0, 1.0)
-        return float(min(max(n**-0.25, self.smallest / n), (n - 1) / n))
+        return max(float(n**-0.25), min(0.5, 1000 / n))
 
 
 METHODS: dict[str, AbstractMethod] = {
