@@ -21,6 +21,7 @@ from probmetrics.pairwise.kernels import (
 )
 from probmetrics.transport.exact import wasserstein
 from probmetrics.transport.max_sliced import max_sliced_wasserstein
+from probmetrics.transport.sinkhorn import sinkhorn_divergence
 from probmetrics.transport.sliced import sliced_wasserstein
 from probmetrics.transport.subspaces import projected_wasserstein
 
@@ -142,4 +143,22 @@ ESTIMATORS += [
         differentiable=False,
     ),
     Estimator("projected", projected_on_planes, degree=1.0, seeded=True),
+]
+
+
+def tight_sinkhorn_divergence(x, y, *, a=None, b=None, **options):
+    """The divergence as exact as the dtype of the samples allows."""
+    coarse = any(name in str(getattr(x, "dtype", "")) for name in ("float32", "float16"))
+    options = {"tolerance": 1e-4 if coarse else 1e-10, "max_steps": 5000, **options}
+    return sinkhorn_divergence(x, y, a=a, b=b, **options)
+
+
+ESTIMATORS += [
+    # The default ε follows the data and is a constant to gradients.
+    Estimator("sinkhorn_divergence", tight_sinkhorn_divergence, degree=2.0, differentiable=False),
+    Estimator(
+        "sinkhorn_divergence of distances",
+        tight_sinkhorn_divergence,
+        {"cost": Euclidean(), "epsilon": 0.5},
+    ),
 ]

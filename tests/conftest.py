@@ -1,6 +1,9 @@
 """Run-time shape checking, thread limits, and profiles for the property tests."""
 
 import functools
+import importlib
+import importlib.util
+import sys
 
 import jaxtyping
 import pytest
@@ -13,7 +16,11 @@ torch.set_num_threads(2)
 # tests run. The hook has to stand before the first import of the package.
 jaxtyping.install_import_hook("probmetrics", "typecheck.check")
 
-from probmetrics import _arrays  # noqa: E402
+# The door has to be replaced before any module uses it, so it is loaded before the package runs.
+_package = importlib.util.module_from_spec(importlib.util.find_spec("probmetrics"))
+sys.modules["probmetrics"] = _package
+_arrays = importlib.import_module("probmetrics._arrays")
+del sys.modules["probmetrics"]
 
 _door = _arrays.array_function
 
@@ -28,7 +35,9 @@ def _door_with_honest_errors(function):
             return function(*args, **kwargs)
         except jaxtyping.TypeCheckError as error:
             unchecked(*args, **kwargs)  # raises the user's error, or else the annotation lies
-            raise AssertionError(f"{function.__name__} accepts what it does not annotate") from error
+            raise AssertionError(
+                f"{function.__name__} accepts what it does not annotate"
+            ) from error
 
     return _door(checked)
 

@@ -199,12 +199,21 @@ def _misfit(spread_p: AbstractCovariance, spread_q: AbstractCovariance, size: in
     """tr(Σ_q⁻¹ Σ_p) − d − log |Σ_q⁻¹ Σ_p| ≥ 0, where it can be without cancellation."""
     if isinstance(spread_p, Diagonal) and isinstance(spread_q, Diagonal):
         excess = (spread_p.variances - spread_q.variances) / spread_q.variances
-        return (excess - excess.log1p()).sum(-1)
+        ratio = spread_p.variances / spread_q.variances
+        return (excess - _log_ratio(excess, ratio)).sum(-1)
     if isinstance(spread_p, Full) and isinstance(spread_q, Full):
         # M = L_q⁻¹ L_p is lower triangular: tr(MMᵀ) − d − log|MMᵀ| entry by entry.
-        ratio: Tensor = torch.linalg.solve_triangular(spread_q.lower, spread_p.lower, upper=False)
-        diagonal = ratio.diagonal(dim1=-2, dim2=-1)
+        factor: Tensor = torch.linalg.solve_triangular(spread_q.lower, spread_p.lower, upper=False)
+        diagonal = factor.diagonal(dim1=-2, dim2=-1)
         excess = (diagonal - 1) * (diagonal + 1)
-        return (excess - excess.log1p()).sum(-1) + ratio.tril(-1).square().sum((-2, -1))
+        own = (excess - _log_ratio(excess, diagonal.square())).sum(-1)
+        return own + factor.tril(-1).square().sum((-2, -1))
 
     return spread_q.trace_ratio(spread_p) - size + spread_q.logdet() - spread_p.logdet()
+
+
+def _log_ratio(excess: Tensor, ratio: Tensor) -> Tensor:
+    """Log of a ratio, from the ratio minus one where the two are close."""
+    close = excess > -0.5
+    near = torch.where(close, excess, 0.0).log1p()
+    return torch.where(close, near, torch.where(close, 1.0, ratio).log())

@@ -1,7 +1,8 @@
 """Positive-definite kernels: similarities that turn distributions into points of a Hilbert space.
 
 Long because every kernel lives here: a new one is a class with its geometry, its profile as
-``shape(rate · t)``, and the profile's derivative. Exponentials are taken in base 2, which processors do three times faster.
+``shape(rate · t)``, and the profile's derivative. Exponentials are taken in base 2,
+which processors do three times faster.
 """
 
 import math

@@ -126,8 +126,9 @@ def _options(reduction: AbstractReduction) -> list[torch.Size]:
     """Batch shapes of a reduction's tensors."""
     if isinstance(reduction, WeightedSum) and reduction.weights is not None:
         return [reduction.weights.shape[: -1 - reduction.columns]]
-    if isinstance(reduction, LogSumExp) and reduction.offset is not None:
-        return [reduction.offset.shape[:-1]]
+    if isinstance(reduction, LogSumExp):
+        shapes = [] if reduction.offset is None else [reduction.offset.shape[:-1]]
+        return [*shapes, reduction.scale.shape] if isinstance(reduction.scale, Tensor) else shapes
     if isinstance(reduction, Total):
         return [reduction.rows.shape[:-1], reduction.columns.shape[:-1]]
     return []
@@ -164,7 +165,7 @@ def _tiled(
         answer = _weighted_sum(ground, flat, x, y)
     elif isinstance(flat, LogSumExp):
         offset = x.new_zeros(len(x), y.shape[-2]) if flat.offset is None else flat.offset
-        answer = differentiable(TiledLogSumExp, ground, float(flat.scale), x, y, offset)
+        answer = differentiable(TiledLogSumExp, ground, flat.scale, x, y, offset)
     elif isinstance(flat, KSmallest):
         values, indices = neighbors(ground, x, y, flat)
         return values.reshape((*batch, *values.shape[1:])), indices.reshape(

@@ -116,22 +116,23 @@ class LogSumExp(AbstractReduction):
     Args:
         offset: Shape (*batch, m), e.g. log-weights or scaled dual potentials; None is zero;
             −∞ leaves a column out.
-        scale: Factor on G, e.g. −1/ε for a softmin.
+        scale: Factor on G, e.g. −1/ε for a softmin: a number, or one per batch entry.
     """
 
     offset: Tensor | None = None
-    scale: float = 1.0
+    scale: float | Tensor = 1.0
 
     def check(self, n: int, m: int) -> None:
         if self.offset is not None and (self.offset.ndim < 1 or self.offset.shape[-1] != m):
             raise ValueError(
                 f"offset must have shape (*batch, {m}), got {tuple(self.offset.shape)}"
             )
-        checks.real(self.scale, "scale")
+        if not isinstance(self.scale, Tensor):
+            checks.real(self.scale, "scale")
 
     def exponent(self, tile: Tensor, columns: slice) -> Tensor:
         """offset_j + scale · G_ij on a tile."""
-        scaled = tile * self.scale
+        scaled = tile * per_entry(self.scale, tile)
         if self.offset is None:
             return scaled
         return scaled + self.offset[..., columns].to(tile.dtype).unsqueeze(-2)
@@ -143,10 +144,16 @@ class LogSumExp(AbstractReduction):
         return (torch.logaddexp(left[0], right[0]),)
 
     def flatten(self, batch: torch.Size) -> "LogSumExp":
-        return LogSumExp(_expand(self.offset, batch, 1), self.scale)
+        scale = self.scale
+        if isinstance(scale, Tensor) and scale.ndim:
+            scale = scale.expand(batch).reshape(-1)
+        return LogSumExp(_expand(self.offset, batch, 1), scale)
 
     def take(self, entries: slice) -> "LogSumExp":
-        return LogSumExp(_entries(self.offset, entries), self.scale)
+        scale = self.scale
+        if isinstance(scale, Tensor) and scale.ndim:
+            scale = scale[entries]
+        return LogSumExp(_entries(self.offset, entries), scale)
 
 
 @dataclass(frozen=True)
@@ -286,6 +293,13 @@ class Total(AbstractReduction):
 
     def take(self, entries: slice) -> "Total":
         return Total(self.rows[entries], self.columns[entries])
+
+
+def per_entry(scale: float | Tensor, tile: Tensor) -> float | Tensor:
+    """A number, or one per batch entry shaped to multiply a tile (*batch, rows, columns)."""
+    if not isinstance(scale, Tensor):
+        return scale
+    return scale.to(tile.dtype).reshape(*scale.shape, 1, 1) if scale.ndim else scale.to(tile)
 
 
 def _wide(tile: Tensor) -> torch.dtype:

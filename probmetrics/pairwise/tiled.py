@@ -14,10 +14,12 @@ from probmetrics.pairwise.reductions import (
     LogSumExp,
     Reading,
     WeightedSum,
+    per_entry,
 )
 from probmetrics.pairwise.threads import run_tasks
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
 
+Scale = float | Tensor  # a number, or one per batch entry
 Coefficient = Callable[[Tensor, Tensor, slice, slice, slice], Tensor]
 
 
@@ -128,7 +130,7 @@ class TiledLogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, ground: AbstractGround, scale: float, x: Tensor, y: Tensor, offset: Tensor
+        ctx: Any, ground: AbstractGround, scale: Scale, x: Tensor, y: Tensor, offset: Tensor
     ) -> Tensor:
         pairs = Pairs(ground, x, y)
         out: Tensor = fold(pairs, LogSumExp(offset.to(pairs.dtype), scale))
@@ -141,26 +143,27 @@ class TiledLogSumExp(torch.autograd.Function):
         x, y, offset, out = ctx.saved_tensors
         ground, scale, needs = ctx.ground, ctx.scale, ctx.needs_input_grad
         if torch.is_grad_enabled():
-            matrix = dense_matrix(ground, x, y) * scale
+            matrix = dense_matrix(ground, x, y)
+            matrix = matrix * per_entry(scale, matrix)
             dense = torch.logsumexp(matrix + offset.unsqueeze(-2), dim=-1)
             return (None, None, *differentiate(dense, (x, y, offset), needs[2:], g))
         dx = dy = do = None
         out = torch.where(out.isfinite(), out, 0.0)  # −∞ where every column is left out
         if needs[2]:
             pairs = Pairs(ground, x, y)
-            dx = row_gradient(pairs, _plan(pairs, scale, -out, offset, rows=g)).to(x.dtype)
+            dx = row_gradient(pairs, plan_coefficient(pairs, scale, -out, offset, rows=g)).to(x.dtype)
         if needs[3] or needs[4]:
             pairs = Pairs(ground, y, x)
             if needs[3]:
-                dy = row_gradient(pairs, _plan(pairs, scale, offset, -out, columns=g)).to(y.dtype)
+                dy = row_gradient(pairs, plan_coefficient(pairs, scale, offset, -out, columns=g)).to(y.dtype)
             if needs[4]:
                 do = _plan_sums(pairs, scale, offset, -out, g).to(offset.dtype)
         return None, None, dx, dy, do
 
 
-def _plan(
+def plan_coefficient(
     pairs: Pairs,
-    scale: float,
+    scale: Scale,
     row_exponent: Tensor,
     column_exponent: Tensor,
     *,
@@ -175,14 +178,14 @@ def _plan(
             plan *= rows[e, r].to(plan.dtype).unsqueeze(-1)
         if columns is not None:
             plan *= columns[e, c].to(plan.dtype).unsqueeze(-2)
-        return slopes.mul_(plan).mul_(scale)
+        return slopes.mul_(plan).mul_(_of(scale, e, slopes))
 
     return coefficient
 
 
 def _plan_tile(
     pairs: Pairs,
-    scale: float,
+    scale: Scale,
     row_exponent: Tensor,
     column_exponent: Tensor,
     s: Tensor,
@@ -190,14 +193,19 @@ def _plan_tile(
     r: slice,
     c: slice,
 ) -> Tensor:
-    tile = pairs.values(s, e, r, c).mul_(scale)
+    tile = pairs.values(s, e, r, c)
+    tile.mul_(_of(scale, e, tile))
     tile += row_exponent[e, r].to(tile.dtype).unsqueeze(-1)
     tile += column_exponent[e, c].to(tile.dtype).unsqueeze(-2)
     return tile.exp_()
 
 
+def _of(scale: Scale, entries: slice, tile: Tensor) -> Scale:
+    return per_entry(scale[entries] if isinstance(scale, Tensor) and scale.ndim else scale, tile)
+
+
 def _plan_sums(
-    pairs: Pairs, scale: float, row_exponent: Tensor, column_exponent: Tensor, g: Tensor
+    pairs: Pairs, scale: Scale, row_exponent: Tensor, column_exponent: Tensor, g: Tensor
 ) -> Tensor:
     """Σ_c P_rc g_c, the gradient in the offsets when rows carry the offsets."""
     sums = torch.zeros_like(row_exponent, dtype=torch.float64)

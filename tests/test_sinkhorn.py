@@ -1,0 +1,315 @@
+"""Entropic transport against POT, limits, gradients, marginals, and its own certificates."""
+
+import math
+import warnings
+
+import numpy as np
+import ot
+import pytest
+import torch
+from scipy import stats
+
+from probmetrics.discrepancy import mmd
+from probmetrics.gaussian import gaussian_sinkhorn
+from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
+from probmetrics.pairwise.kernels import Scaled
+from probmetrics.transport import sweeps
+from probmetrics.transport.exact import wasserstein
+from probmetrics.transport.sinkhorn import sinkhorn, sinkhorn_divergence
+
+COSTS = [SqEuclidean(), Euclidean(), Euclidean(1.5), PNorm(1.0), PNorm(3.0, 2.0), Cosine()]
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def masses(n, seed=0, total=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.rand(n, generator=generator, dtype=torch.float64) + 0.1
+    return total * w / w.sum()
+
+
+def kl(plan, a, b):
+    outer = np.outer(a, b)
+    return np.sum(plan * np.log(np.maximum(plan, 1e-300) / outer) - plan + outer)
+
+
+@pytest.mark.parametrize("backend", ["dense", "tiled"])
+@pytest.mark.parametrize("cost", COSTS, ids=repr)
+def test_against_pot(cost, backend):
+    x, y, a, b = draw(9, 2), draw(7, 2, seed=1) + 0.4, masses(9), masses(7, seed=1)
+    matrix = cost(x, y).numpy()
+    for epsilon in (1.0, 0.2):
+        plan = ot.sinkhorn(
+            a.numpy(), b.numpy(), matrix, epsilon, "sinkhorn_log", stopThr=1e-13, numItermax=50_000
+        )
+        solved = sinkhorn(
+            x, y, a=a, b=b, cost=cost, epsilon=epsilon, tolerance=1e-11, backend=backend
+        )
+        assert solved.converged
+        expected = (plan * matrix).sum() + epsilon * kl(plan, a.numpy(), b.numpy())
+        assert solved.value.item() == pytest.approx(expected, abs=1e-9)
+        assert solved.entropic_value.item() == pytest.approx(expected, abs=1e-9)
+        assert solved.cost.item() == pytest.approx((plan * matrix).sum(), abs=1e-9)
+        np.testing.assert_allclose(solved.plan().numpy(), plan, atol=1e-9)
+
+
+@pytest.mark.parametrize("penalty", ["kl", "tv"])
+@pytest.mark.parametrize("reach", [0.5, 3.0, (None, 0.5), (0.7, None)])
+def test_relaxed_marginals_solve_their_problem(penalty, reach):
+    x, y = draw(8, 2), draw(6, 2, seed=1) + 1
+    sides = reach if isinstance(reach, tuple) else (reach, reach)
+    a = masses(8, total=1.0 if sides[0] is None else 2.0)
+    b = masses(6, seed=1, total=1.0 if sides[1] is None else 0.5)
+    solved = sinkhorn(x, y, a=a, b=b, epsilon=0.3, reach=reach, penalty=penalty, tolerance=1e-10)
+    assert solved.converged
+    assert solved.dual_gap.item() == pytest.approx(0, abs=1e-8)
+    plan, matrix = solved.plan().numpy(), SqEuclidean()(x, y).numpy()
+
+    def pay(marginal, weights, strength):
+        if strength is None:
+            np.testing.assert_allclose(marginal, weights, atol=1e-8)
+            return 0.0
+        if penalty == "tv":
+            return strength * np.abs(marginal - weights).sum()
+        return strength * np.sum(marginal * np.log(marginal / weights) - marginal + weights)
+
+    def objective(plan):
+        value = (plan * matrix).sum() + 0.3 * kl(plan, a.numpy(), b.numpy())
+        value += pay(plan.sum(1), a.numpy(), sides[0])
+        return value + pay(plan.sum(0), b.numpy(), sides[1])
+
+    assert solved.value.item() == pytest.approx(objective(plan), abs=1e-7)
+    if sides[0] is not None and sides[1] is not None:  # no other plan is better
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            other = plan * np.exp(0.05 * rng.normal(size=plan.shape))
+            assert objective(other) >= objective(plan) - 1e-12
+
+
+def test_relaxed_marginals_against_pot():
+    x, y, a, b = draw(8, 2), draw(6, 2, seed=1), masses(8, total=2.0), masses(6, seed=1)
+    matrix = SqEuclidean()(x, y).numpy()
+    plan = ot.unbalanced.sinkhorn_unbalanced(
+        a.numpy(), b.numpy(), matrix, 0.3, 1.0, stopThr=1e-13, numItermax=20_000
+    )
+    solved = sinkhorn(x, y, a=a, b=b, epsilon=0.3, reach=1.0, tolerance=1e-11)
+    np.testing.assert_allclose(solved.plan().numpy(), plan, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", ["dense", "tiled"])
+@pytest.mark.parametrize("cost", COSTS, ids=repr)
+def test_gradients(cost, backend):
+    x, y = draw(5, 2).requires_grad_(), (draw(4, 2, seed=1) + 0.3).requires_grad_()
+    a, b = masses(5).requires_grad_(), masses(4, seed=1).requires_grad_()
+
+    def value(x, y, a, b):
+        return sinkhorn(
+            x, y, a=a / a.sum(), b=b / b.sum(), cost=cost, epsilon=0.4, tolerance=1e-12,
+            backend=backend,
+        ).value  # fmt: skip
+
+    assert torch.autograd.gradcheck(value, (x, y, a, b))
+
+
+@pytest.mark.parametrize("reach", [None, 0.8])
+@pytest.mark.parametrize("penalty", ["kl", "tv"])
+def test_gradients_of_the_divergence(reach, penalty):
+    x, y = draw(5, 2).requires_grad_(), (draw(4, 2, seed=1) + 0.3).requires_grad_()
+    a, b = masses(5).requires_grad_(), masses(4, seed=1).requires_grad_()
+
+    def value(x, y, a, b):
+        if reach is None:
+            a, b = a / a.sum(), b / b.sum()
+        return sinkhorn_divergence(
+            x, y, a=a, b=b, epsilon=0.4, reach=reach, penalty=penalty, tolerance=1e-12
+        )
+
+    assert torch.autograd.gradcheck(value, (x, y, a, b))
+
+
+def test_second_derivatives_are_refused_by_name():
+    x, y = draw(5, 2).requires_grad_(), draw(4, 2, seed=1)
+    value = sinkhorn_divergence(x, y, epsilon=0.5)
+    with pytest.raises(RuntimeError, match="sinkhorn_hessian_product"):
+        torch.autograd.grad(value, x, create_graph=True)
+
+
+def test_streamed_equals_cached_in_blocks(monkeypatch):
+    monkeypatch.setattr(sweeps, "BLOCK", 200)
+    x, y = draw(2, 60, 3), draw(1, 45, 3, seed=1) + 0.3
+    for cost in (SqEuclidean(), Euclidean()):
+        found = [
+            sinkhorn(x, y, cost=cost, epsilon=0.2, tolerance=1e-10, backend=backend)
+            for backend in ("dense", "tiled")
+        ]
+        torch.testing.assert_close(found[0].value, found[1].value, rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(found[0].plan(), found[1].plan(), rtol=1e-6, atol=1e-10)
+
+
+def test_small_epsilon_tends_to_the_linear_programme():
+    x, y = draw(40, 2), draw(40, 2, seed=1) + 0.5
+    exact = wasserstein(x, y, root=False)
+    gaps = []
+    for epsilon in (0.3, 0.03, 0.003):
+        solved = sinkhorn(x, y, epsilon=epsilon, tolerance=1e-6)
+        assert solved.cost >= exact - 1e-6
+        gaps.append((solved.cost - exact).item())
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 1e-2
+
+
+def test_large_epsilon_tends_to_an_mmd():
+    x, y = draw(20, 2), draw(15, 2, seed=1) + 0.5
+    limit = mmd(x, y, kernel=Scaled(SqEuclidean(), -0.5), unbiased=False)
+    found = sinkhorn_divergence(x, y, epsilon=1e4, tolerance=1e-12)
+    torch.testing.assert_close(found, limit, rtol=1e-3, atol=1e-6)
+
+
+def test_gaussians_in_closed_form():
+    grid = (np.arange(1500) + 0.5) / 1500
+    x, y = stats.norm(0, 1).ppf(grid), stats.norm(1, 2).ppf(grid)
+    expected = gaussian_sinkhorn([0.0], [[1.0]], [1.0], [[4.0]], epsilon=1.0)
+    assert sinkhorn(x, y, epsilon=1.0, tolerance=1e-8).value == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("share", [1e-2, 1e-3, 1e-4])
+def test_tiny_epsilon_is_safe(dtype, share):
+    x, y = draw(60, 2, dtype=dtype), draw(70, 2, seed=1, dtype=dtype) * 1.2 + 0.3
+    scale = float(SqEuclidean()(x, y).mean())
+    solved = sinkhorn(x, y, epsilon=share * scale, tolerance=1e-3, max_steps=4000)
+    assert solved.converged
+    assert solved.value.isfinite()
+    exact = wasserstein(x.double(), y.double(), root=False)
+    assert abs(solved.cost - exact) < (0.05 + 10 * share) * scale
+
+
+def test_outliers_and_offsets_do_not_underflow():
+    x, y = draw(30, 2), draw(25, 2, seed=1)
+    far = y.clone()
+    far[0] = 300.0
+    solved = sinkhorn(x, far, epsilon=0.5, tolerance=1e-6)
+    assert solved.converged
+    np.testing.assert_allclose(solved.plan().sum(0).numpy(), 1 / 25, atol=1e-6)
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 2e-2)):
+        near = sinkhorn(x.to(dtype), y.to(dtype), epsilon=0.2).value
+        moved = sinkhorn((x + 1e4).to(dtype), (y + 1e4).to(dtype), epsilon=0.2).value
+        torch.testing.assert_close(moved, near, rtol=tolerance, atol=tolerance)
+
+
+def test_zero_weights_are_exact():
+    x, y = draw(6, 2), draw(5, 2, seed=1)
+    a = torch.tensor([0.0, 0.2, 0.3, 0.0, 0.4, 0.1]).double()
+    full = sinkhorn(x, y, a=a, epsilon=0.3, tolerance=1e-11)
+    cut = sinkhorn(x[a > 0], y, a=a[a > 0], epsilon=0.3, tolerance=1e-11)
+    torch.testing.assert_close(full.value, cut.value)
+    torch.testing.assert_close(full.plan()[a > 0], cut.plan())
+    assert (full.plan()[a == 0] == 0).all()
+    assert full.f.isfinite().all()
+
+
+def test_the_plan_without_the_plan():
+    x, y = draw(3, 8, 2), draw(3, 6, 2, seed=1)
+    solved = sinkhorn(x, y, epsilon=0.3, tolerance=1e-10)
+    plan = solved.plan()
+    v, u = draw(3, 6, seed=2), draw(3, 8, 4, seed=3)
+    torch.testing.assert_close(solved.apply(v), (plan @ v.unsqueeze(-1)).squeeze(-1))
+    torch.testing.assert_close(solved.apply_transpose(u), plan.mT @ u)
+    torch.testing.assert_close(solved.map(), (plan @ y) / plan.sum(-1, keepdim=True))
+    torch.testing.assert_close(solved.map(x + 0.0), solved.map())
+    new = draw(3, 5, 2, seed=4)
+    weights = torch.softmax((solved.g.unsqueeze(-2) - SqEuclidean()(new, y)) / 0.3, -1)
+    torch.testing.assert_close(solved.map(new), weights @ y)
+
+
+def test_warm_start_saves_passes():
+    x, y = draw(50, 2), draw(40, 2, seed=1)
+    cold = sinkhorn(x, y, epsilon=0.1, tolerance=1e-8)
+    warm = sinkhorn(x + 1e-4, y, epsilon=0.1, tolerance=1e-8, start=cold)
+    again = sinkhorn(x, y, epsilon=0.1, tolerance=1e-7, start=cold)
+    assert again.steps == 1
+    assert warm.steps < cold.steps
+    with pytest.raises(ValueError, match="as many points"):
+        sinkhorn(x, y[:-1], start=cold)
+
+
+def test_stopping_short_warns_once_and_says_so():
+    x, y = draw(30, 2), draw(30, 2, seed=1) + 2
+    with pytest.warns(RuntimeWarning, match="after 2 passes") as caught:
+        solved = sinkhorn(x, y, epsilon=0.05, tolerance=1e-9, max_steps=2)
+    assert len(caught) == 1
+    assert not solved.converged
+    assert solved.marginal_error > 1e-9
+    error = (solved.plan().sum(0) - 1 / 30).abs().sum()
+    torch.testing.assert_close(solved.marginal_error, error, rtol=1e-6, atol=1e-9)
+
+
+def test_random_problems_converge():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(25):
+            rng = np.random.default_rng(seed)
+            n, m, d = rng.integers(1, 25), rng.integers(1, 25), rng.integers(1, 5)
+            x, y = rng.normal(size=(n, d)) * 3, rng.normal(size=(m, d)) + 1
+            for epsilon in (10.0, 0.5, 0.05):
+                solved = sinkhorn(x, y, epsilon=epsilon, tolerance=1e-7, max_steps=3000)
+                plan = solved.plan()
+                np.testing.assert_allclose(plan.sum(1), 1 / n, atol=1e-6)
+                np.testing.assert_allclose(plan.sum(0), 1 / m, atol=1e-6)
+
+
+def test_the_divergence_is_definite_and_ranks():
+    x = draw(40, 2)
+    values = [sinkhorn_divergence(x, x + shift, tolerance=1e-8) for shift in (0.0, 0.1, 1.0)]
+    assert abs(values[0]) < 1e-7
+    assert values[0] < values[1] < values[2]
+    torch.testing.assert_close(values[2], torch.tensor(2.0).double(), rtol=1e-4, atol=0)
+
+
+def test_numpy_answers_in_numpy():
+    x, y = draw(6, 2).numpy(), draw(5, 2, seed=1).numpy()
+    solved = sinkhorn(x, y)
+    assert isinstance(solved.value, float)
+    assert isinstance(solved.f, np.ndarray)
+    assert isinstance(solved.plan(), np.ndarray)
+    assert isinstance(solved.cost, float)
+    assert "converged       True" in repr(solved)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"epsilon": 0.0}, ValueError, "epsilon must be above zero"),
+        ({"epsilon": -1.0}, ValueError, "epsilon must be above zero"),
+        ({"epsilon": 1e-30}, ValueError, "smallest safe value"),
+        ({"epsilon": math.nan}, ValueError, "epsilon must be finite"),
+        ({"a": torch.ones(6).double()}, ValueError, "sums to 6"),
+        ({"b": torch.tensor([1.5, -0.5, 0, 0, 0]).double()}, ValueError, "negative"),
+        ({"reach": 0.0}, ValueError, "reach must be above zero"),
+        ({"reach": (1.0, 2.0, 3.0)}, ValueError, "pair"),
+        ({"penalty": "l2"}, ValueError, "known: kl, tv"),
+        ({"backend": "gpu"}, ValueError, "known: auto, dense, tiled"),
+        ({"tolerance": 0.0}, ValueError, "tolerance"),
+        ({"max_steps": 0}, ValueError, "max_steps"),
+        ({"cost": PNorm(1.0) + Euclidean()}, ValueError, "one profile"),
+    ],
+)
+def test_bad_options_are_refused(options, error, message):
+    functions = (sinkhorn,) if "pair" in message else (sinkhorn, sinkhorn_divergence)
+    for function in functions:
+        with pytest.raises(error, match=message):
+            function(draw(6, 2), draw(5, 2, seed=1), **options)
+
+
+def test_the_divergence_takes_one_reach():
+    with pytest.raises(ValueError, match="pass one reach"):
+        sinkhorn_divergence(draw(6, 2), draw(5, 2, seed=1), reach=(1.0, None))
+
+
+def test_one_point_and_constant_data():
+    one = sinkhorn([[0.0, 0.0]], [[3.0, 4.0]], epsilon=1.0)
+    assert one.value == pytest.approx(25.0)
+    assert sinkhorn_divergence(np.ones((4, 2)), np.ones((3, 2))) == pytest.approx(0.0, abs=1e-9)
