@@ -155,6 +155,21 @@ class TestPage:
         assert "Mean images" in shown
         assert page.open == []
 
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_images_in_colour(self, channels):
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 255, size=(2, 20, 6, 6, channels), dtype=np.uint8)
+        result = quick(*images, metrics="energy")
+        assert result.pair.image_shape[:2] == (6, 6)
+        assert {"images_a", "images_b", "means"} <= set(result.figures)
+        drawn = result.figures["images_a"].axes[0].images[0].get_array()
+        row = next(row for row in result.rows if row.side == 0)
+        want = images[0][row.position].squeeze()
+        if channels > 1:
+            low, high = int(images.min()), int(images.max())
+            want = (want - float(low)) / (high - low)
+        np.testing.assert_allclose(np.asarray(drawn, dtype=float), want, atol=1e-6)
+
     def test_one_column_is_drawn_on_the_line(self):
         rng = np.random.default_rng(0)
         result = quick(rng.normal(size=30), rng.normal(size=30), metrics="energy")

@@ -83,13 +83,8 @@ def _look(comparison: "Comparison") -> dict[str, Any]:
 
 def _shown(image: np.ndarray, look: dict[str, Any]) -> np.ndarray:
     """The image as Matplotlib draws it: colour channels as shares of the range."""
-    if image.ndim == 2:
-        return image
+    if image.ndim == 2 or image.shape[-1] < 3:  # grey, perhaps with transparency
+        return image if image.ndim == 2 else image[..., 0]
     shares = (image.astype(np.float64) - look["vmin"]) / (look["vmax"] - look["vmin"])
-    channels = image.shape[-1]
-    if channels == 1:
-        return image[..., 0]
-    if channels == 2:  # grey with transparency
-        return image[..., 0]
     colours: np.ndarray = np.clip(shares[..., :4], 0.0, 1.0)
     return colours
