@@ -20,10 +20,12 @@ from probmetrics.transport.plan import SparseCoupling, Transport
 from probmetrics.transport.problem import Part, SampleProblem
 from probmetrics.transport.programme import Solution, solve, solve_assignment
 from probmetrics.transport.quantiles import line_cost
+from probmetrics.transport.restricted import solve_restricted
 
 ASSIGNMENT_POINTS = 200  # up to here the assignment solver wins in every dimension,
 ASSIGNMENT_DIMENSIONS = 8  # and from here on at every size that is solved with all pairs
-RESTRICTED_PAIRS = 2_000_000  # from here on candidate pairs win
+RESTRICTED_PAIRS = 2_000_000  # from here on candidate pairs win,
+RESTRICTED_POINTS = 64  # if neither side is a handful
 
 
 def line_distance(problem: SampleProblem, *, root: bool) -> Tensor:
@@ -64,6 +66,8 @@ def _solve_on_line(part: Part) -> Solution:
 
 def _solve_part(part: Part, certified: bool) -> Solution:
     n, m = part.a.numel(), part.b.numel()
+    if part.ground.pairwise and n * m >= RESTRICTED_PAIRS and min(n, m) >= RESTRICTED_POINTS:
+        return solve_restricted(part.ground, part.x, part.y, part.a, part.b)
     small = n <= ASSIGNMENT_POINTS or part.x.shape[-1] >= ASSIGNMENT_DIMENSIONS
     if n == m and small and not certified and all(part.even):
         return solve_assignment(part.costs())

@@ -1,0 +1,184 @@
+"""Large exact problems: candidate pairs give what all pairs give, and prove it."""
+
+import math
+
+import pytest
+import torch
+
+from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm
+from probmetrics.transport import candidates, restricted, solving
+from probmetrics.transport.candidates import CostTiles
+from probmetrics.transport.exact import exact_transport, wasserstein
+from probmetrics.transport.ground_cost import ground_cost
+
+close = torch.testing.assert_close
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Restrict problems of every size."""
+    monkeypatch.setattr(solving, "RESTRICTED_PAIRS", 0)
+    monkeypatch.setattr(solving, "RESTRICTED_POINTS", 1)
+
+
+def draw(n, d, *, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def simplex(n, *, seed=0, zeros=0):
+    generator = torch.Generator().manual_seed(seed)
+    w = torch.rand(n, generator=generator, dtype=torch.float64) ** 4
+    w[:zeros] = 0.0
+    return w / w.sum()
+
+
+def dense(monkeypatch, *args, **options):
+    with monkeypatch.context() as patch:
+        patch.setattr(solving, "RESTRICTED_PAIRS", math.inf)
+        return exact_transport(*args, **options)
+
+
+COSTS = [
+    (None, 2.0),
+    (None, 1.0),
+    (None, 3.0),
+    (Euclidean(power=1.5), 1.5),
+    (PNorm(1), 1.0),
+    (Cosine(), 1.0),
+    (Euclidean() + PNorm(1), 2.0),
+    (Euclidean().on(torch.sin), 2.0),
+]
+
+
+@pytest.mark.parametrize(("cost", "p"), COSTS)
+@pytest.mark.parametrize("d", [2, 7])
+def test_restricted_is_dense(always, monkeypatch, cost, p, d):
+    x, y, a, b = draw(90, d), draw(110, d, seed=1) + 0.4, simplex(90, zeros=6), simplex(110, seed=1)
+    b[:5] = 0.0
+    b = b / b.sum()
+    found = exact_transport(x, y, cost=cost, p=p, a=a, b=b)
+    known = dense(monkeypatch, x, y, cost=cost, p=p, a=a, b=b)
+    close(found.cost, known.cost, rtol=1e-11, atol=1e-14)
+    assert found.converged
+    assert abs(found.dual_gap) <= 1e-11 * found.cost
+    assert found.marginal_error < 1e-13
+    matrix = (
+        ground_cost(cost, p).matrix(x, y)
+        if cost is None
+        else cost(x, y) ** (1 if getattr(cost, "power", 1) == p else p)
+    )
+    assert (found.f[:, None] + found.g - matrix).max() < 1e-11 * matrix.max()
+    close(found.plan().sum(1), a, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 9), (5, 2), (40, 40)])
+def test_small_and_thin_problems(always, monkeypatch, n, m):
+    x, y = draw(n, 3), draw(m, 3, seed=1)
+    found, known = exact_transport(x, y), dense(monkeypatch, x, y)
+    close(found.cost, known.cost, rtol=1e-12, atol=0)
+    close(found.value, wasserstein(x, y))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_far_apart_scaled_and_equal(always, monkeypatch, p):
+    x, y = draw(70, 5), draw(70, 5, seed=1)
+    known = dense(monkeypatch, x, y, p=p).cost
+    for shift in (1e3, 1e6):
+        moved = exact_transport(x + shift, y + shift, p=p)
+        close(moved.cost, known, rtol=1e-6 if shift > 1e5 else 1e-9, atol=0)
+    for factor in (1e-20, 1e20):
+        close(exact_transport(x * factor, y * factor, p=p).cost / factor**p, known)
+    far = exact_transport(x, y + 1e4, p=p)
+    close(far.cost, dense(monkeypatch, x, y + 1e4, p=p).cost, rtol=1e-12, atol=0)
+    assert far.converged
+    assert exact_transport(x, x, p=p).value == 0
+    same = torch.ones_like(x)
+    assert exact_transport(same, same, p=p).value == 0
+    close(exact_transport(same, same + 2, p=p).value.item(), 2 * 5**0.5)
+    onto = exact_transport(same, y, p=p)  # every plan is optimal
+    close(onto.cost, ((same[0] - y).norm(dim=1) ** p).mean())
+
+
+def test_grids_with_many_ties(always, monkeypatch):
+    x = draw(120, 2).round()
+    y = draw(120, 2, seed=1).round()
+    for p in (1.0, 2.0):
+        found = exact_transport(x, y, p=p)
+        close(found.cost, dense(monkeypatch, x, y, p=p).cost, rtol=1e-11, atol=0)
+        assert found.converged
+
+
+def test_two_clusters_and_an_outlier(always, monkeypatch):
+    x = torch.cat([draw(60, 4), draw(40, 4, seed=2) + 50.0, torch.full((1, 4), 1e4).double()])
+    y = torch.cat([draw(30, 4, seed=3), draw(71, 4, seed=4) + 50.0])
+    found, known = exact_transport(x, y), dense(monkeypatch, x, y)
+    close(found.cost, known.cost, rtol=1e-11, atol=0)
+    assert found.converged
+
+
+def test_gradients_are_those_of_the_dense_solver(always, monkeypatch):
+    x, y = draw(60, 3).requires_grad_(True), draw(75, 3, seed=1).requires_grad_(True)
+    a, b = simplex(60).requires_grad_(True), simplex(75, seed=1).requires_grad_(True)
+    found = torch.autograd.grad(exact_transport(x, y, a=a, b=b).value, (x, y, a, b))
+    known = torch.autograd.grad(dense(monkeypatch, x, y, a=a, b=b).value, (x, y, a, b))
+    for one, other in zip(found, known, strict=True):
+        close(one, other, rtol=1e-9, atol=1e-10)
+
+
+def test_float32_in_float32_out(always):
+    x, y = draw(80, 3, dtype=torch.float32), draw(80, 3, seed=1, dtype=torch.float32)
+    value = exact_transport(x, y).value
+    assert value.dtype == torch.float32
+    close(value, exact_transport(x.double(), y.double()).value.float(), rtol=0, atol=0)
+
+
+def test_few_candidates_grow_until_the_certificate_closes(always, monkeypatch):
+    monkeypatch.setattr(restricted, "NEIGHBOURS", 1)
+    monkeypatch.setattr(restricted, "PRICE", 1e-3)
+    monkeypatch.setattr(candidates, "PASSES", 1)
+    x, y = draw(100, 2), draw(100, 2, seed=1) + 3.0
+    found = exact_transport(x, y)
+    assert found.steps > 3
+    assert found.converged
+    close(found.cost, dense(monkeypatch, x, y).cost, rtol=1e-11, atol=0)
+
+
+def test_too_few_rounds_are_told(always, monkeypatch):
+    monkeypatch.setattr(restricted, "ROUNDS", 1)
+    monkeypatch.setattr(restricted, "NEIGHBOURS", 1)
+    x, y = draw(100, 2), draw(100, 2, seed=1) + 3.0
+    with pytest.warns(RuntimeWarning, match="ended before its optimum"):
+        found = exact_transport(x, y)
+    assert not found.converged
+    known = dense(monkeypatch, x, y)
+    plan_free_bound = (found.f.mean() + found.g.mean()).item()
+    assert plan_free_bound <= known.cost + 1e-12  # the dual value bounds from below all the same
+
+
+def test_tiles_are_the_costs():
+    x, y = draw(300, 6) * 3 + 100, draw(400, 6, seed=1) - 50
+    for p in (1.0, 2.0, 3.0):
+        tiles = CostTiles(ground_cost(None, p), x, y)
+        u, v = tiles.offsets()
+        expected = torch.cdist(x, y) ** p
+        for source in (tiles.exact(), tiles.quick(torch.float64)):
+            matrix = torch.cat([tile.clone() for _, tile in source])
+            close(tiles.unit * (matrix + u[:, None] + v), expected, rtol=1e-9, atol=1e-9)
+        i, j = torch.tensor([3, 299]), torch.tensor([399, 0])
+        paid = tiles.unit * (tiles.pairs(i, j) + u[i] + v[j])
+        close(paid, expected[i, j])
+        back = torch.cat([tile.clone() for _, tile in tiles.flipped.quick(torch.float64)])
+        close(tiles.unit * (back.mT + u[:, None] + v), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_large_problems_take_the_restricted_road(monkeypatch):
+    n = 1450
+    x, y = draw(n, 3), draw(n, 3, seed=1) + 0.3
+    found = exact_transport(x, y)
+    assert found.converged
+    assert found.plan(sparse=True).indices().shape[1] <= 2 * n - 1
+    assert abs(found.dual_gap) < 1e-11
+    assert not torch.equal(found.f, dense(monkeypatch, x, y).f)
+    close(found.cost, dense(monkeypatch, x, y).cost, rtol=1e-11, atol=0)
