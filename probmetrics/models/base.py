@@ -197,7 +197,8 @@ def arc(start: Tensor, end: Tensor, share: float) -> Tensor:
     length = torch.lerp(lengths[0], lengths[1], share)
     cosine = (units[0] * units[1]).sum(-1, keepdim=True).clamp(-1.0, 1.0)
     angle = torch.arccos(cosine)
-    straight = torch.sin(angle) < 1e-4  # parallel, opposite, or at the origin: no arc to follow
+    # Parallel, opposite, or at the origin: there is no arc to follow.
+    straight = (torch.sin(angle) < 1e-4) | (lengths[0] == 0) | (lengths[1] == 0)
     sine = torch.where(straight, 1.0, torch.sin(angle))
     turned = (
         torch.sin((1 - share) * angle) / sine * units[0]

@@ -58,8 +58,7 @@ class InfoGAN(ImplicitModel):
     ) -> None:
         self.classes = checks.count(classes, "classes", minimum=0)
         self.continuous = checks.count(continuous, "continuous", minimum=0)
-        if self.classes + self.continuous == 0:
-            raise ValueError("InfoGAN needs a code to read: classes or continuous above zero")
+        _refuse_no_codes(self.classes + self.continuous)
         loss = objective if isinstance(objective, AdversarialLoss) else AdversarialLoss(objective)
         self.plain = checks.count(noise, "noise")
         super().__init__(
@@ -87,6 +86,7 @@ class InfoGAN(ImplicitModel):
         width: int | None = None,
     ) -> "InfoGAN":
         """With default networks; options as in ``GAN.build``."""
+        _refuse_no_codes(classes + continuous)
         sizes = as_shape(shape)
         return cls(
             nets.decoder(noise + classes + continuous, sizes, hidden=hidden, width=width),
@@ -191,3 +191,8 @@ class InfoGAN(ImplicitModel):
         critic, generator = super().objectives()
         both = [*self.generator.parameters(), *self.reader.parameters()]
         return [critic, Objective(generator.name, both, self.loss, betas=self.betas)]
+
+
+def _refuse_no_codes(count: int) -> None:
+    if count == 0:
+        raise ValueError("InfoGAN needs a code to read: classes or continuous above zero")

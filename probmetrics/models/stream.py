@@ -92,7 +92,7 @@ class Stream:
             item = next(self.running, None)
             if item is not None:
                 self.place += 1
-                x, labels = item if isinstance(item, tuple | list) else (item, None)
+                x, labels, *_ = (*item, None) if isinstance(item, tuple | list) else (item, None)
                 return Batch(
                     self.model.points(x, "data"),
                     None if labels is None else labels.to(self.model.device),
