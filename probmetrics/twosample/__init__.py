@@ -2,6 +2,7 @@
 
 from probmetrics.twosample.aggregated import mmd_aggregated_test, mmd_fuse_test
 from probmetrics.twosample.classifier import classifier_test
+from probmetrics.twosample.fused import fused_test
 from probmetrics.twosample.graph import (
     edge_count_test,
     friedman_rafsky_test,
@@ -21,6 +22,7 @@ __all__ = [
     "edge_count_test",
     "energy_test",
     "friedman_rafsky_test",
+    "fused_test",
     "incomplete_mmd_test",
     "mmd_aggregated_test",
     "mmd_fuse_test",
