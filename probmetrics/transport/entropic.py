@@ -141,7 +141,7 @@ def _iterate(
     p, epsilon = sweeper.problem, sweeper.epsilon
     eps = epsilon.unsqueeze(-1)
     mass = p.b.sum(-1)
-    row_update, column_update = (_Update(side, epsilon) for side in sides)
+    row_update, column_update = (Update(side, epsilon) for side in sides)
     anderson = Anderson(MEMORY, p.b / mass.unsqueeze(-1))
     f = row_update(p.softmin(g, epsilon)) if f is None else f
     best: Solution | None = None
@@ -192,7 +192,7 @@ def _climb(
     """Quasi-Newton ascent on the dual as a function of g alone, f following from each pass."""
     p, epsilon = sweeper.problem, sweeper.epsilon
     mass = p.b.sum(-1)
-    row_update, column_update = (_Update(side, epsilon) for side in sides)
+    row_update, column_update = (Update(side, epsilon) for side in sides)
     newton = QuasiNewton(column_update(epsilon.unsqueeze(-1) / p.b.clamp_min(1e-300)))
     noise = (1e-14 if sweeper.dtype == torch.float64 else 2e-6) * epsilon * mass
     f = row_update(p.softmin(g, epsilon)) if f is None else f
@@ -249,7 +249,7 @@ def _better(best: Solution | None, new: Solution) -> Solution:
     )
 
 
-class _Update:
+class Update:
     """A marginal's update bound to ε, on all batch entries or on some."""
 
     def __init__(self, side: Marginal, epsilon: Tensor) -> None:
@@ -293,7 +293,7 @@ def solve_symmetric(
         last = stage is epsilon
         sweeper = make_sweeper(problem, stage, backend)
         eps = stage.unsqueeze(-1)
-        update = _Update(side, stage)
+        update = Update(side, stage)
         goal = tolerance if last else max(tolerance, LOOSE)
         left = max_steps - steps if last else 10
         f = update(problem.softmin(f, stage)) if steps == 0 else f

@@ -86,7 +86,7 @@ def sinkhorn(
         >>> round(solved.cost, 6), solved.converged
         (4.5e-05, True)
     """
-    task = _admit(x, y, epsilon, cost, a, b, reach, penalty, tolerance, max_steps, backend)
+    task = admit(x, y, epsilon, cost, a, b, reach, penalty, tolerance, max_steps, backend)
     solution = solve(
         task.problem.detached(),
         task.epsilon,
@@ -96,7 +96,7 @@ def sinkhorn(
         backend=backend,
         start=_potential(start, task),
     )
-    _warn(solution, tolerance)
+    warn_unless_converged(solution, tolerance)
     value = dual_value(task.problem, solution, task.epsilon, task.sides)
     gap = primal_value(task.problem, solution, task.epsilon, task.sides) - value
     value = envelope(task.problem, solution, task.epsilon, task.sides, value)
@@ -168,7 +168,7 @@ def sinkhorn_divergence(
     """
     if isinstance(reach, tuple | list):
         raise ValueError(f"the divergence treats both sides alike; pass one reach, got {reach!r}")
-    task = _admit(x, y, epsilon, cost, a, b, reach, penalty, tolerance, max_steps, backend)
+    task = admit(x, y, epsilon, cost, a, b, reach, penalty, tolerance, max_steps, backend)
     options: dict[str, Any] = {
         "tolerance": tolerance,
         "max_steps": max_steps,
@@ -176,13 +176,13 @@ def sinkhorn_divergence(
     }
     p, sides = task.problem, task.sides
     solution = solve(p.detached(), task.epsilon, sides, **options)
-    _warn(solution, tolerance)
+    warn_unless_converged(solution, tolerance)
     value = dual_value(p, solution, task.epsilon, sides)
     total = envelope(p, solution, task.epsilon, sides, value)
     for points, weights in ((p.x, p.a), (p.y, p.b)):
         own = EntropicProblem(p.ground, points, points, weights, weights)
         alone = solve_symmetric(own.detached(), task.epsilon, sides[0], **options)
-        _warn(alone, tolerance)
+        warn_unless_converged(alone, tolerance)
         value = dual_value(own, alone, task.epsilon, sides)
         total = total - 0.5 * envelope(own, alone, task.epsilon, sides, value)
     if reach is not None:
@@ -190,7 +190,7 @@ def sinkhorn_divergence(
     return total.reshape(task.batch).to(x.dtype)
 
 
-class _Task(NamedTuple):
+class Task(NamedTuple):
     """A checked problem, its batch flattened."""
 
     problem: EntropicProblem
@@ -200,7 +200,7 @@ class _Task(NamedTuple):
     points: tuple[Tensor, Tensor]  # as given, flattened, without features
 
 
-def _admit(
+def admit(
     x: Tensor,
     y: Tensor,
     epsilon: float | None,
@@ -212,7 +212,8 @@ def _admit(
     tolerance: float,
     max_steps: int,
     backend: str,
-) -> _Task:
+) -> Task:
+    """Check everything a user may have got wrong."""
     x, y = checks.samples(x, y)
     checks.positive(tolerance, "tolerance")
     checks.count(max_steps, "max_steps")
@@ -239,7 +240,7 @@ def _admit(
         ground, points, points if same else flat(fy, 2), flat(weights[0], 1), flat(weights[1], 1)
     )
     given = (flat(x.detach(), 2), flat(y.detach(), 2))
-    return _Task(problem, _epsilon(epsilon, problem), sides, batch, given)
+    return Task(problem, chosen_epsilon(epsilon, problem), sides, batch, given)
 
 
 def _embedded(cost: AbstractGround, x: Tensor, y: Tensor) -> tuple[AbstractGround, Tensor, Tensor]:
@@ -257,7 +258,7 @@ def _embedded(cost: AbstractGround, x: Tensor, y: Tensor) -> tuple[AbstractGroun
     return cost, fx, fy
 
 
-def _epsilon(epsilon: float | None, problem: EntropicProblem) -> Tensor:
+def chosen_epsilon(epsilon: float | None, problem: EntropicProblem) -> Tensor:
     """ε per batch entry, refused where rounding of the costs would drown it."""
     typical = mean_cost(problem.detached())
     if epsilon is None:
@@ -273,7 +274,7 @@ def _epsilon(epsilon: float | None, problem: EntropicProblem) -> Tensor:
     return torch.full_like(typical, value)
 
 
-def _potential(start: Transport | None, task: _Task) -> Tensor | None:
+def _potential(start: Transport | None, task: Task) -> Tensor | None:
     if start is None:
         return None
     g = torch.as_tensor(start.g, dtype=torch.float64, device=task.problem.x.device)
@@ -286,7 +287,8 @@ def _potential(start: Transport | None, task: _Task) -> Tensor | None:
     return g.reshape(-1, m)
 
 
-def _warn(solution: Solution, tolerance: float) -> None:
+def warn_unless_converged(solution: Solution, tolerance: float) -> None:
+    """Tell once that the marginals are not as accurate as was asked for."""
     if solution.converged:
         return
     warnings.warn(
