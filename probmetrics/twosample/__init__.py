@@ -11,13 +11,16 @@ from probmetrics.twosample.graph import (
 from probmetrics.twosample.kernel import energy_test, mmd_test, mmd_test_from_gram
 from probmetrics.twosample.ksample import disco_test
 from probmetrics.twosample.large import incomplete_mmd_test, random_feature_test
+from probmetrics.twosample.multiplicity import adjust_pvalues, combine_pvalues
 from probmetrics.twosample.permutation import permutation_test
 from probmetrics.twosample.result import TestResult
 from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserstein_test
 
 __all__ = [
     "TestResult",
+    "adjust_pvalues",
     "classifier_test",
+    "combine_pvalues",
     "disco_test",
     "edge_count_test",
     "energy_test",
