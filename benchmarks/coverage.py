@@ -21,6 +21,7 @@ import scipy
 import torch
 
 from probmetrics.discrepancy import energy_distance, mmd
+from probmetrics.divergences.ratio import density_ratio, divergence_from_ratio
 from probmetrics.pairwise.kernels import Gaussian
 from probmetrics.transport.line import wasserstein_1d
 from probmetrics.transport.sliced import sliced_wasserstein
@@ -72,6 +73,17 @@ def gaussian_case(
     return Case(name, setting, truth, interval, unequal=(mean, sd) != (0.0, 1.0))
 
 
+def ratio_case(name: str, f: str, truth: float, *, n: int, m: int, d: int, mean: float) -> Case:
+    """P = N(0, I) against Q = N(mean·1, I), by the classifier ratio, which fits Gaussians."""
+
+    def interval(generator: torch.Generator) -> Interval:
+        x, y = normal(generator, n, d), normal(generator, m, d, mean)
+        ratio = density_ratio(x, y, generator=generator)
+        return divergence_from_ratio(ratio, f=f, level=LEVEL)
+
+    return Case(name, f"N(0, I) and N({mean:g}, I), d = {d}, n = {n}, m = {m}", truth, interval)
+
+
 W1_SCALED = 1.16663094  # W1 between N(0, 1) and N(1, 4)
 UNIT = Gaussian(1.0)
 
@@ -92,6 +104,9 @@ CASES = [
                   projections=50),
     gaussian_case("sliced W2, n ≠ m", sliced_wasserstein, math.sqrt(1.25), d=10, mean=1.0, sd=1.5,
                   m=350),
+    ratio_case("KL by ratio", "kl", 0.5, n=500, m=500, d=1, mean=1.0),
+    ratio_case("KL by ratio, n ≠ m", "kl", 0.5, n=500, m=1000, d=4, mean=0.5),
+    ratio_case("JS by ratio", "js", 0.11142148, n=500, m=500, d=1, mean=1.0),
     gaussian_case("mmd, P = Q", mmd, 0.0, mean=0.0, kernel=UNIT),
     gaussian_case("energy, P = Q", energy_distance, 0.0, mean=0.0),
     gaussian_case("W1 on the line, P = Q", wasserstein_1d, 0.0, mean=0.0, line=True),
