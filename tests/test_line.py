@@ -148,10 +148,13 @@ def test_infinite_order_is_the_limit_and_the_bottleneck():
     y = torch.tensor([0.0, 0.2, 100.0])
     weights = torch.tensor([0.5, 0.5, 0.0])  # the far points carry nothing
     assert wasserstein_1d(x, y, p=math.inf, a=weights, b=weights).item() == pytest.approx(0.1)
-    third = torch.full((3,), 1 / 3)  # rounded steps must not open a sliver of mass
-    assert wasserstein_1d(x, x, p=math.inf, a=third).item() == 0.0
-    twice = torch.full((6,), 1 / 6)
-    assert wasserstein_1d(x, x.repeat(2), p=math.inf, a=third, b=twice).item() == 0.0
+    source = torch.Generator().manual_seed(0)
+    for dtype in (torch.float32, F64):  # rounded steps must not open a sliver of mass
+        mass = simplex(torch.rand(50, generator=source, dtype=dtype))
+        points = torch.randn(50, generator=source, dtype=dtype)
+        split = (mass / 7).repeat_interleave(7)
+        repeated = points.repeat_interleave(7)
+        assert wasserstein_1d(points, repeated, p=math.inf, a=mass, b=split).item() == 0.0
 
 
 # Invariances -------------------------------------------------------------------------------
