@@ -14,6 +14,7 @@ from probmetrics.twosample.large import incomplete_mmd_test, random_feature_test
 from probmetrics.twosample.multiplicity import adjust_pvalues, combine_pvalues
 from probmetrics.twosample.permutation import permutation_test
 from probmetrics.twosample.result import TestResult
+from probmetrics.twosample.univariate import univariate_test
 from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserstein_test
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "permutation_test",
     "random_feature_test",
     "sliced_wasserstein_test",
+    "univariate_test",
     "wasserstein_test",
 ]

@@ -89,7 +89,7 @@ def combine_pvalues(pvalues: Array, *, method: str = "cauchy", weights: Array | 
     Example:
         >>> round(combine_pvalues([0.01, 0.5, 0.2]), 4)
         0.0287
-        >>> combine_pvalues([0.01, 0.5, 0.25], method="bonferroni")
+        >>> round(combine_pvalues([0.01, 0.5, 0.25], method="bonferroni"), 4)
         0.03
 
     References:
