@@ -166,6 +166,8 @@ def _profile(values: Tensor, blur: float) -> Tensor:
 
 def _slope(values: Tensor, matrix: Tensor, blur: float) -> Tensor:
     """φ′(s); for the nuclear norm one, and zero on the null space (the smallest subgradient)."""
+    if values.shape[-1] == 0:
+        return values
     if blur == 0:
         floor = max(matrix.shape[-2:]) * torch.finfo(values.dtype).eps
         return (values > floor * values.amax(-1, keepdim=True)).to(values.dtype)

@@ -1,0 +1,517 @@
+"""What ``probmetrics`` offers; ``__init__.py`` loads each name from here when it is first used."""
+
+from . import data as data
+from . import losses as losses
+from . import models as models
+from .discrepancy import (
+    block_mmd as block_mmd,
+)
+from .discrepancy import (
+    energy_distance as energy_distance,
+)
+from .discrepancy import (
+    linear_mmd as linear_mmd,
+)
+from .discrepancy import (
+    mmd as mmd,
+)
+from .discrepancy import (
+    random_feature_mmd as random_feature_mmd,
+)
+from .discrepancy import (
+    witness as witness,
+)
+from .divergences.family import (
+    JS as JS,
+)
+from .divergences.family import (
+    KL as KL,
+)
+from .divergences.family import (
+    Alpha as Alpha,
+)
+from .divergences.family import (
+    Jeffrey as Jeffrey,
+)
+from .divergences.family import (
+    LeCam as LeCam,
+)
+from .divergences.family import (
+    NeymanChi2 as NeymanChi2,
+)
+from .divergences.family import (
+    PearsonChi2 as PearsonChi2,
+)
+from .divergences.family import (
+    ReverseKL as ReverseKL,
+)
+from .divergences.family import (
+    SquaredHellinger as SquaredHellinger,
+)
+from .divergences.family import (
+    SymmetricChi2 as SymmetricChi2,
+)
+from .divergences.family import (
+    TotalVariation as TotalVariation,
+)
+from .divergences.histogram import (
+    f_divergence as f_divergence,
+)
+from .divergences.histogram import (
+    jeffrey_divergence as jeffrey_divergence,
+)
+from .divergences.histogram import (
+    jensen_shannon_distance as jensen_shannon_distance,
+)
+from .divergences.histogram import (
+    js_divergence as js_divergence,
+)
+from .divergences.histogram import (
+    kl_divergence as kl_divergence,
+)
+from .divergences.histogram import (
+    le_cam as le_cam,
+)
+from .divergences.histogram import (
+    reverse_kl_divergence as reverse_kl_divergence,
+)
+from .divergences.histogram import (
+    total_variation as total_variation,
+)
+from .divergences.montecarlo import (
+    MonteCarloEstimate as MonteCarloEstimate,
+)
+from .divergences.neighbors import (
+    bhattacharyya_neighbors as bhattacharyya_neighbors,
+)
+from .divergences.neighbors import (
+    hellinger_neighbors as hellinger_neighbors,
+)
+from .divergences.neighbors import (
+    jeffrey_neighbors as jeffrey_neighbors,
+)
+from .divergences.neighbors import (
+    kl_neighbors as kl_neighbors,
+)
+from .divergences.neighbors import (
+    renyi_neighbors as renyi_neighbors,
+)
+from .divergences.neighbors import (
+    tsallis_neighbors as tsallis_neighbors,
+)
+from .divergences.powers import (
+    alpha_divergence as alpha_divergence,
+)
+from .divergences.powers import (
+    bhattacharyya as bhattacharyya,
+)
+from .divergences.powers import (
+    chi2 as chi2,
+)
+from .divergences.powers import (
+    hellinger as hellinger,
+)
+from .divergences.powers import (
+    renyi as renyi,
+)
+from .divergences.powers import (
+    tsallis as tsallis,
+)
+from .divergences.row import (
+    CriticRow as CriticRow,
+)
+from .divergences.row import (
+    FDivergence as FDivergence,
+)
+from .divergences.row import (
+    from_function as from_function,
+)
+from .divergences.rubner import (
+    chi2_statistic as chi2_statistic,
+)
+from .divergences.rubner import (
+    histogram_intersection as histogram_intersection,
+)
+from .divergences.rubner import (
+    kolmogorov_smirnov as kolmogorov_smirnov,
+)
+from .divergences.rubner import (
+    match_distance as match_distance,
+)
+from .divergences.rubner import (
+    minkowski as minkowski,
+)
+from .divergences.rubner import (
+    quadratic_form as quadratic_form,
+)
+from .gaussian import (
+    AffineMap as AffineMap,
+)
+from .gaussian import (
+    BuresBarycenter as BuresBarycenter,
+)
+from .gaussian import (
+    Gaussian as Gaussian,
+)
+from .gaussian import (
+    Moments as Moments,
+)
+from .gaussian import (
+    bures_barycenter as bures_barycenter,
+)
+from .gaussian import (
+    bures_distance as bures_distance,
+)
+from .gaussian import (
+    frechet_distance as frechet_distance,
+)
+from .gaussian import (
+    gaussian_bhattacharyya as gaussian_bhattacharyya,
+)
+from .gaussian import (
+    gaussian_chi2 as gaussian_chi2,
+)
+from .gaussian import (
+    gaussian_energy_distance as gaussian_energy_distance,
+)
+from .gaussian import (
+    gaussian_frechet as gaussian_frechet,
+)
+from .gaussian import (
+    gaussian_hellinger as gaussian_hellinger,
+)
+from .gaussian import (
+    gaussian_kl as gaussian_kl,
+)
+from .gaussian import (
+    gaussian_mmd as gaussian_mmd,
+)
+from .gaussian import (
+    gaussian_renyi as gaussian_renyi,
+)
+from .gaussian import (
+    gaussian_sinkhorn as gaussian_sinkhorn,
+)
+from .gaussian import (
+    gaussian_sinkhorn_divergence as gaussian_sinkhorn_divergence,
+)
+from .gaussian import (
+    gaussian_total_variation as gaussian_total_variation,
+)
+from .gaussian import (
+    gaussian_transport_map as gaussian_transport_map,
+)
+from .gaussian import (
+    gaussian_wasserstein as gaussian_wasserstein,
+)
+from .gaussian import (
+    mixture_kl_product as mixture_kl_product,
+)
+from .gaussian import (
+    mixture_kl_upper as mixture_kl_upper,
+)
+from .gaussian import (
+    mixture_kl_variational as mixture_kl_variational,
+)
+from .gaussian import (
+    mixture_wasserstein as mixture_wasserstein,
+)
+from .pairwise import (
+    median_bandwidth as median_bandwidth,
+)
+from .pairwise import (
+    quantile_bandwidth as quantile_bandwidth,
+)
+from .pairwise import (
+    reduce_pairs as reduce_pairs,
+)
+from .report import (
+    Comparison as Comparison,
+)
+from .report import (
+    compare as compare,
+)
+from .transport.cdf import (
+    cdf_distance as cdf_distance,
+)
+from .transport.cdf import (
+    cramer_distance as cramer_distance,
+)
+from .transport.cdf import (
+    kolmogorov_distance as kolmogorov_distance,
+)
+from .transport.circle import (
+    circular_wasserstein as circular_wasserstein,
+)
+from .transport.exact import (
+    earth_mover as earth_mover,
+)
+from .transport.exact import (
+    exact_transport as exact_transport,
+)
+from .transport.exact import (
+    histogram_transport as histogram_transport,
+)
+from .transport.exact import (
+    wasserstein as wasserstein,
+)
+from .transport.histogram import (
+    entropic_earth_mover as entropic_earth_mover,
+)
+from .transport.line import (
+    LineBarycenter as LineBarycenter,
+)
+from .transport.line import (
+    wasserstein_1d as wasserstein_1d,
+)
+from .transport.line import (
+    wasserstein_1d_barycenter as wasserstein_1d_barycenter,
+)
+from .transport.max_sliced import (
+    max_sliced_direction as max_sliced_direction,
+)
+from .transport.max_sliced import (
+    max_sliced_wasserstein as max_sliced_wasserstein,
+)
+from .transport.plan import (
+    Transport as Transport,
+)
+from .transport.sinkhorn import (
+    sinkhorn as sinkhorn,
+)
+from .transport.sinkhorn import (
+    sinkhorn_divergence as sinkhorn_divergence,
+)
+from .transport.sliced import (
+    SlicedEstimate as SlicedEstimate,
+)
+from .transport.sliced import (
+    sliced_wasserstein as sliced_wasserstein,
+)
+from .transport.sliced import (
+    sliced_wasserstein_estimate as sliced_wasserstein_estimate,
+)
+from .transport.subspaces import (
+    projected_wasserstein as projected_wasserstein,
+)
+from .transport.unbalanced import (
+    partial_transport as partial_transport,
+)
+from .transport.unbalanced import (
+    partial_wasserstein as partial_wasserstein,
+)
+from .transport.unbalanced import (
+    unbalanced_transport as unbalanced_transport,
+)
+from .transport.unbalanced import (
+    unbalanced_wasserstein as unbalanced_wasserstein,
+)
+from .twosample import (
+    TestResult as TestResult,
+)
+from .twosample import (
+    adjust_pvalues as adjust_pvalues,
+)
+from .twosample import (
+    classifier_test as classifier_test,
+)
+from .twosample import (
+    combine_pvalues as combine_pvalues,
+)
+from .twosample import (
+    disco_test as disco_test,
+)
+from .twosample import (
+    edge_count_test as edge_count_test,
+)
+from .twosample import (
+    energy_test as energy_test,
+)
+from .twosample import (
+    friedman_rafsky_test as friedman_rafsky_test,
+)
+from .twosample import (
+    fused_test as fused_test,
+)
+from .twosample import (
+    incomplete_mmd_test as incomplete_mmd_test,
+)
+from .twosample import (
+    mmd_aggregated_test as mmd_aggregated_test,
+)
+from .twosample import (
+    mmd_fuse_test as mmd_fuse_test,
+)
+from .twosample import (
+    mmd_test as mmd_test,
+)
+from .twosample import (
+    mmd_test_from_gram as mmd_test_from_gram,
+)
+from .twosample import (
+    nearest_neighbor_test as nearest_neighbor_test,
+)
+from .twosample import (
+    permutation_test as permutation_test,
+)
+from .twosample import (
+    random_feature_test as random_feature_test,
+)
+from .twosample import (
+    sliced_wasserstein_test as sliced_wasserstein_test,
+)
+from .twosample import (
+    wasserstein_test as wasserstein_test,
+)
+from .uncertainty import (
+    Bootstrap as Bootstrap,
+)
+from .uncertainty import (
+    Influence as Influence,
+)
+from .uncertainty import (
+    Interval as Interval,
+)
+from .uncertainty import (
+    Jackknife as Jackknife,
+)
+from .uncertainty import (
+    Subsampling as Subsampling,
+)
+from .uncertainty import (
+    estimate as estimate,
+)
+
+__version__: str
+
+__all__ = [
+    "JS",
+    "KL",
+    "AffineMap",
+    "Alpha",
+    "Bootstrap",
+    "BuresBarycenter",
+    "Comparison",
+    "CriticRow",
+    "FDivergence",
+    "Gaussian",
+    "Influence",
+    "Interval",
+    "Jackknife",
+    "Jeffrey",
+    "LeCam",
+    "LineBarycenter",
+    "Moments",
+    "MonteCarloEstimate",
+    "NeymanChi2",
+    "PearsonChi2",
+    "ReverseKL",
+    "SlicedEstimate",
+    "SquaredHellinger",
+    "Subsampling",
+    "SymmetricChi2",
+    "TestResult",
+    "TotalVariation",
+    "Transport",
+    "adjust_pvalues",
+    "alpha_divergence",
+    "bhattacharyya",
+    "bhattacharyya_neighbors",
+    "block_mmd",
+    "bures_barycenter",
+    "bures_distance",
+    "cdf_distance",
+    "chi2",
+    "chi2_statistic",
+    "circular_wasserstein",
+    "classifier_test",
+    "combine_pvalues",
+    "compare",
+    "cramer_distance",
+    "data",
+    "disco_test",
+    "earth_mover",
+    "edge_count_test",
+    "energy_distance",
+    "energy_test",
+    "entropic_earth_mover",
+    "estimate",
+    "exact_transport",
+    "f_divergence",
+    "frechet_distance",
+    "friedman_rafsky_test",
+    "from_function",
+    "fused_test",
+    "gaussian_bhattacharyya",
+    "gaussian_chi2",
+    "gaussian_energy_distance",
+    "gaussian_frechet",
+    "gaussian_hellinger",
+    "gaussian_kl",
+    "gaussian_mmd",
+    "gaussian_renyi",
+    "gaussian_sinkhorn",
+    "gaussian_sinkhorn_divergence",
+    "gaussian_total_variation",
+    "gaussian_transport_map",
+    "gaussian_wasserstein",
+    "hellinger",
+    "hellinger_neighbors",
+    "histogram_intersection",
+    "histogram_transport",
+    "incomplete_mmd_test",
+    "jeffrey_divergence",
+    "jeffrey_neighbors",
+    "jensen_shannon_distance",
+    "js_divergence",
+    "kl_divergence",
+    "kl_neighbors",
+    "kolmogorov_distance",
+    "kolmogorov_smirnov",
+    "le_cam",
+    "linear_mmd",
+    "losses",
+    "match_distance",
+    "max_sliced_direction",
+    "max_sliced_wasserstein",
+    "median_bandwidth",
+    "minkowski",
+    "mixture_kl_product",
+    "mixture_kl_upper",
+    "mixture_kl_variational",
+    "mixture_wasserstein",
+    "mmd",
+    "mmd_aggregated_test",
+    "mmd_fuse_test",
+    "mmd_test",
+    "mmd_test_from_gram",
+    "models",
+    "nearest_neighbor_test",
+    "partial_transport",
+    "partial_wasserstein",
+    "permutation_test",
+    "projected_wasserstein",
+    "quadratic_form",
+    "quantile_bandwidth",
+    "random_feature_mmd",
+    "random_feature_test",
+    "reduce_pairs",
+    "renyi",
+    "renyi_neighbors",
+    "reverse_kl_divergence",
+    "sinkhorn",
+    "sinkhorn_divergence",
+    "sliced_wasserstein",
+    "sliced_wasserstein_estimate",
+    "sliced_wasserstein_test",
+    "total_variation",
+    "tsallis",
+    "tsallis_neighbors",
+    "unbalanced_transport",
+    "unbalanced_wasserstein",
+    "wasserstein",
+    "wasserstein_1d",
+    "wasserstein_1d_barycenter",
+    "wasserstein_test",
+    "witness",
+]
