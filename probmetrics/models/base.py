@@ -4,6 +4,7 @@ import abc
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from probmetrics import _checks as checks
 
 Seed = torch.Generator | int | None
-Shape = int | tuple[int, ...]
+Shape = int | tuple[int, ...]  # coordinates of a point, or its dimensions
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,13 @@ class AbstractModel(nn.Module, abc.ABC):
 
     Attributes:
         shape: Shape of one point; a batch of data is (n, *shape).
+        recipe: Name and options it was created from, where it was created by name.
+        notes: What its file says beside the weights, where it was loaded from one.
     """
 
     shape: tuple[int, ...]
+    recipe: dict[str, Any] | None = None
+    notes: dict[str, Any] | None = None
 
     @abc.abstractmethod
     def objectives(self) -> list[Objective]:
