@@ -1,6 +1,7 @@
 """Two-sample tests: calibrated by permutation, one engine for all of them."""
 
 from probmetrics.twosample.aggregated import mmd_aggregated_test, mmd_fuse_test
+from probmetrics.twosample.categorical import categorical_test
 from probmetrics.twosample.classifier import classifier_test
 from probmetrics.twosample.fused import fused_test
 from probmetrics.twosample.graph import (
@@ -20,6 +21,7 @@ from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserste
 __all__ = [
     "TestResult",
     "adjust_pvalues",
+    "categorical_test",
     "classifier_test",
     "combine_pvalues",
     "disco_test",
