@@ -92,6 +92,24 @@ def test_programme_is_sort_on_the_line(p, weighted, n, m):
     close(wasserstein(*flat, p=p, a=a, b=b), sorting, rtol=1e-10, atol=1e-12)
 
 
+def test_a_squared_cost_on_the_line_is_not_rooted():
+    x, y = draw(9, 1), draw(9, 1, seed=1)
+    squares = (x.sort(0).values - y.sort(0).values).square().mean()
+    close(wasserstein(x, y, cost=SqEuclidean(), p=1.0), squares)
+    close(exact_transport(x, y, cost=SqEuclidean(), p=1.0).value, squares)
+    close(wasserstein(x, y, cost=SqEuclidean()), squares.sqrt())
+
+
+def test_costs_of_very_different_size_keep_their_digits():
+    x = torch.cat([draw(60, 2), torch.tensor([[3e4, -2e4], [-1e5, 5e3]]).double()])
+    y = torch.cat([draw(70, 2, seed=1), torch.tensor([[-2e4, 1e4]]).double()])
+    a, b = simplex(62), simplex(71, seed=1)
+    a[-2:], b[-1] = 1e-12, 1e-12
+    solved = exact_transport(x, y, p=4.0, a=a / a.sum(), b=b / b.sum())
+    assert solved.converged
+    assert solved.dual_gap <= 1e-9 * solved.cost
+
+
 def test_infinite_order_on_the_line_only():
     x, y = draw(9, 1), draw(9, 1, seed=1)
     expected = (x.sort(0).values - y.sort(0).values).abs().max()

@@ -182,3 +182,21 @@ def test_large_problems_take_the_restricted_road(monkeypatch):
     assert abs(found.dual_gap) < 1e-11
     assert not torch.equal(found.f, dense(monkeypatch, x, y).f)
     close(found.cost, dense(monkeypatch, x, y).cost, rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("p", [1.0, 4.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_heavy_tails_and_near_coincidence(always, monkeypatch, p, seed):
+    size = 1e4 if seed % 2 else 1.0
+    x = draw(150, 4, seed=seed) / draw(150, 1, seed=seed + 10).abs() * size
+    near = x[torch.arange(120) % 40] + 1e-3 * draw(120, 4, seed=seed + 20)
+    far = draw(120, 4, seed=seed + 30) / draw(120, 1, seed=seed + 40).abs() * size
+    a = simplex(150, seed=seed)
+    for y in (near, far):
+        found = exact_transport(x, y, p=p, a=a)
+        known = dense(monkeypatch, x, y, p=p, a=a)
+        close(found.cost, known.cost, rtol=1e-9, atol=0)
+        assert found.steps < 30
+        for solved in (found, known):
+            assert solved.converged
+            assert solved.dual_gap <= 1e-8 * solved.cost

@@ -1,7 +1,7 @@
 """The transport linear programme with all costs in memory, solved and certified in float64."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,10 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 Index = np.ndarray[Any, np.dtype[np.int64]]
 
-CLOSED = 1e-8  # largest gap of an optimum, relative to the largest cost
+DIGITS = 1e-10  # a gap below, relative to the value, is not worth another pass
+CLOSED = 1e-8  # the largest gap of an optimum, relative to the value
+ROUNDING = 1e-13  # and to the cost of an arbitrary plan
+REFINEMENTS, CAP = 5, 1e-3  # passes over what is left of the costs, each capped lower
 MAX_STEPS = 2**62  # pivots: the simplex ends by itself
 TILE = 2**20  # numbers in a working block
 
@@ -43,39 +46,66 @@ class Solution:
 def solve(cost: Matrix, a: Vector, b: Vector) -> Solution:
     """Network simplex on all pairs; points without weight take no part in it.
 
+    Where a few costs dwarf the rest, its potentials keep too few digits for the rest. Then what
+    the potentials leave of the costs is solved again, capped: no plan uses pairs that far from
+    tight, and if one did, the gap would tell.
+    """
+    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+    kept = cost if rows.size == a.size and columns.size == b.size else cost[np.ix_(rows, columns)]
+    level = float(a[rows] @ np.abs(kept) @ b[columns])  # cost if masses did not choose
+    scale = _size(kept)
+    found, gap = _pivoted(cost, kept, np.zeros(columns.size), a, b)
+    for _ in range(REFINEMENTS):
+        if not found.optimal or gap <= DIGITS * abs(found.dual) + ROUNDING * level:
+            break
+        scale *= CAP
+        left = np.minimum(kept - found.f[rows, None] - found.g[columns], scale)
+        again, closer = _pivoted(cost, left, found.g[columns], a, b)
+        if not (again.optimal and closer < gap):
+            break
+        found, gap = again, closer
+    closed = gap <= CLOSED * abs(found.dual) + ROUNDING * level
+    return replace(found, optimal=found.optimal and closed)
+
+
+def _pivoted(
+    cost: Matrix, left: Matrix, base: Vector, a: Vector, b: Vector
+) -> tuple[Solution, float]:
+    """The programme with costs ``left`` between points of weight, and its gap for ``cost``.
+
     POT adds one to the largest cost to price its artificial arcs, so costs of 1e-20 are lost
     beside it and an arbitrary plan is called optimal: costs are brought to unit scale first.
+
+    Args:
+        cost: All costs.
+        left: What is left of those between points of weight, given potentials ``base``.
+        base: Potentials of the targets of weight.
+        a: Weights of the sources.
+        b: Weights of the targets.
     """
     from ot import emd
 
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    kept = cost if rows.size == a.size and columns.size == b.size else cost[np.ix_(rows, columns)]
-    scale = float(max(kept.max(), -kept.min())) or 1.0
+    rows, columns, scale = np.flatnonzero(a), np.flatnonzero(b), _size(left)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its warnings are read from the log
         plan, log = emd(
             a[rows],
             b[columns],
-            np.ascontiguousarray(kept / scale),
+            np.ascontiguousarray(left / scale),
             numItermax=MAX_STEPS,
             log=True,
             center_dual=False,
         )
     i, j = np.nonzero(plan)
-    f, g = feasible_potentials(cost, log["v"] * scale, rows, columns)
+    f, g = feasible_potentials(cost, base + log["v"] * scale, rows, columns)
     f, g = balanced(f, g, a, b)
-    dual = float(a @ f + b @ g)
-    gap = float(plan[i, j] @ kept[i, j]) - dual
-    return Solution(
-        rows=rows[i],
-        columns=columns[j],
-        mass=plan[i, j],
-        f=f,
-        g=g,
-        dual=dual,
-        steps=1,
-        optimal=log["warning"] is None and gap <= CLOSED * scale,
-    )
+    dual, done = float(a @ f + b @ g), log["warning"] is None
+    solution = Solution(rows[i], columns[j], plan[i, j], f, g, dual, steps=1, optimal=done)
+    return solution, float(plan[i, j] @ cost[rows[i], columns[j]]) - dual
+
+
+def _size(cost: Matrix) -> float:
+    return float(max(cost.max(), -cost.min())) or 1.0
 
 
 def solve_assignment(cost: Matrix) -> Solution:

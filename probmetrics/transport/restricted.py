@@ -22,6 +22,7 @@ GROWTH = 8  # most pairs added per point and round
 ROUNDS = 200
 BLOCK = 1024  # points of either side in a working block
 NEGATIVE = 1e-12  # reduced costs below minus this, over the scale of the costs, are missing pairs
+FOCUS = 1e-3  # of the scale of the costs, for the last rounds
 PRICE = 64.0  # of unmoved mass at first, in units of the last ε
 
 
@@ -56,9 +57,21 @@ class Master:
     keys: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     start: tuple[Tensor, Tensor] | None = None
 
-    def add(self, i: Tensor, j: Tensor) -> None:
-        """Take in more pairs."""
+    def add(self, i: Tensor, j: Tensor) -> bool:
+        """Take in more pairs; whether any was new."""
+        before = self.keys.numel()
         self.keys = torch.unique(torch.cat([self.keys, i * self.b.numel() + j]))
+        return self.keys.numel() > before
+
+    def focus(self, f: Tensor, g: Tensor) -> None:
+        """Reduce costs by better potentials and keep the pairs that are nearly tight.
+
+        The simplex works to some digits of its largest cost: the smaller that is, the better.
+        """
+        m = self.b.numel()
+        i, j = self.keys // m, self.keys % m
+        self.base, self.scale, self.price, self.start = (f, g), FOCUS * self.scale, 1.0, None
+        self.keys = self.keys[self.tiles.pairs(i, j) - f[i] - g[j] <= self.scale]
 
     def solve(self) -> Round:
         """Network simplex on the pairs, from where the last round ended."""
@@ -142,7 +155,8 @@ def solve_restricted(ground: GroundCost, x: Tensor, y: Tensor, a: Tensor, b: Ten
         g=given,
         dual=float(a.numpy() @ free + b.numpy() @ given),
         steps=steps,
-        optimal=closed and paid - proven <= CLOSED * max(abs(paid), cost_scale(tiles)[0]),
+        optimal=closed
+        and paid - proven <= CLOSED * abs(paid) + 10 * NEGATIVE * cost_scale(tiles)[0],
     )
 
 
@@ -160,14 +174,15 @@ def _generate(tiles: CostTiles, a: Tensor, b: Tensor) -> tuple[Round, Tensor, in
     for steps in range(1, ROUNDS + 1):
         found = master.solve()
         i, j, low = missing_pairs(tiles, found.f, found.g, tolerance, exact=exact)
-        if i.numel():
-            master.add(i, j)
-        elif exact and found.idle <= dust:
-            return found, low, steps, found.finished
-        elif found.idle <= dust:
-            exact = True
+        # Pairs that are in already miss by rounding only.
+        grown = master.add(i, j)
         if found.idle > dust:
-            master.price *= 2.0 if i.numel() else 16.0
+            master.price *= 2.0 if grown else 16.0
+        elif exact and not grown:
+            return found, low, steps, found.finished
+        elif not grown:
+            exact = True
+            master.focus(found.f + low, found.g)
     return found, low, steps, False
 
 
