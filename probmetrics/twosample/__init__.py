@@ -12,6 +12,7 @@ from probmetrics.twosample.graph import (
 from probmetrics.twosample.kernel import energy_test, mmd_test, mmd_test_from_gram
 from probmetrics.twosample.ksample import disco_test
 from probmetrics.twosample.large import incomplete_mmd_test, random_feature_test
+from probmetrics.twosample.locations import characteristic_function_test, mean_embedding_test
 from probmetrics.twosample.multiplicity import adjust_pvalues, combine_pvalues
 from probmetrics.twosample.permutation import permutation_test
 from probmetrics.twosample.result import TestResult
@@ -22,6 +23,7 @@ __all__ = [
     "TestResult",
     "adjust_pvalues",
     "categorical_test",
+    "characteristic_function_test",
     "classifier_test",
     "combine_pvalues",
     "disco_test",
@@ -30,6 +32,7 @@ __all__ = [
     "friedman_rafsky_test",
     "fused_test",
     "incomplete_mmd_test",
+    "mean_embedding_test",
     "mmd_aggregated_test",
     "mmd_fuse_test",
     "mmd_test",

@@ -11,7 +11,7 @@ from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY
 from probmetrics.pairwise.kernels import Linear
 from probmetrics.twosample.columns import table_test
-from probmetrics.twosample.design import Pooled, pair, pooled
+from probmetrics.twosample.design import Pooled, pair, pooled, random_half
 from probmetrics.twosample.kernel import pooled_gaussian
 from probmetrics.twosample.kernel_statistic import wide
 from probmetrics.twosample.labelings import Labelings
@@ -327,13 +327,7 @@ def _split_test(
     if labelings.paired or labelings.strata is not None:
         raise ValueError("refit=False splits the samples at random; use refit=True with a design")
     made = _trained_anew(classifier, source)
-    labels, train = labelings.observed, torch.zeros(labelings.points, dtype=torch.bool)
-    for group in (int(labels[0]), 1 - int(labels[0])):  # in the pooled order
-        mine = (labels == group).nonzero()[:, 0]
-        if len(mine) < 4:
-            raise ValueError("refit=False needs at least 4 points in each sample, to split them")
-        order = torch.randperm(len(mine), generator=source, device=source.device).cpu()
-        train[mine[order[: len(mine) // 2]]] = True
+    labels, train = labelings.observed, random_half(labelings, source)
     z = sample.z.cpu().numpy()
     first = labels.numpy() == 0
     scores = _fit_and_score(made, z[train.numpy()], first[train.numpy()], z[~train.numpy()])

@@ -164,6 +164,25 @@ def _stratum_labels(labels: Any, count: int, sample: int) -> np.ndarray:
     return array
 
 
+def random_half(labelings: Labelings, source: torch.Generator) -> Tensor:
+    """Which points to learn from: a random half of each sample, shape (N,), ``bool``.
+
+    The others are left for the test, whose labels can be exchanged: nothing learned saw them.
+    """
+    labels = labelings.observed
+    train = torch.zeros(labelings.points, dtype=torch.bool)
+    for group in labels.unique_consecutive():  # in the pooled order, whatever the samples' names
+        mine = (labels == group).nonzero()[:, 0]
+        if len(mine) < 4:
+            raise ValueError(
+                "learning on one half of each sample and testing on the other needs at least 4 "
+                f"points in each, got {len(mine)}"
+            )
+        order = torch.randperm(len(mine), generator=source, device=source.device).cpu()
+        train[mine[order[: len(mine) // 2]]] = True
+    return train
+
+
 def no_weights(a: Any, b: Any) -> None:
     """Refuse weights: the labels of weighted points are not exchangeable."""
     if a is not None or b is not None:
