@@ -22,26 +22,19 @@ def kernel(scale):
 
 
 def methods(scale):
+    """Name: (build, steps, batch size)."""
+    mmd, transport = MMDLoss(kernel(scale)), {"epsilon": 0.005 * scale**2, "tolerance": 1e-2}
+    penalised = {"penalty": 1.0, **SIZE}
     return {
-        "GAN": (lambda: GAN.build(2, **SIZE), 2500, 256),
-        "PacGAN 4": (lambda: GAN.build(2, packed=4, **SIZE), 2500, 512),
-        "WGAN-GP": (
-            lambda: GAN.build(2, objective="wgan", penalty=1.0, critic_steps=3, **SIZE),
-            1000,
-            256,
-        ),
-        "MMD-GAN": (
-            lambda: MMDGAN.build(2, features=8, penalty=1.0, critic_steps=1, **SIZE),
-            800,
-            192,
-        ),
-        "GMMN": (lambda: GMMN.build(2, divergence=MMDLoss(kernel(scale)), **SIZE), 1500, 256),
+        "GAN": (lambda: GAN.build(2, **SIZE), 2000, 256),
+        "PacGAN 4": (lambda: GAN.build(2, packed=4, **SIZE), 2000, 512),
+        "WGAN-GP": (lambda: GAN.build(2, objective="wgan", critic_steps=3, **penalised), 700, 256),
+        "MMD-GAN": (lambda: MMDGAN.build(2, features=8, **penalised), 500, 96),
+        "GMMN": (lambda: GMMN.build(2, divergence=mmd, **SIZE), 1000, 256),
         "Sinkhorn": (
-            lambda: SinkhornGenerator.build(
-                2, divergence=SinkhornLoss(epsilon=0.005 * scale**2, tolerance=1e-2), **SIZE
-            ),
-            1000,
-            256,
+            lambda: SinkhornGenerator.build(2, divergence=SinkhornLoss(**transport), **SIZE),
+            600,
+            160,
         ),
     }
 

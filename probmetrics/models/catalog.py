@@ -141,7 +141,7 @@ def create(name: str, shape: Shape, **options: Any) -> AbstractModel:
     try:
         model = build(sizes if len(sizes) > 1 else sizes[0], **plain)
     except TypeError as error:
-        if "keyword argument" in str(error) or "positional argument" in str(error):
+        if "argument" in str(error):
             raise TypeError(f"model {name}: {str(error).split('() ')[-1]}") from error
         raise
     model.recipe = {"name": name, "shape": list(sizes), "options": plain}

@@ -99,7 +99,8 @@ def _read(source: Path, device: str | torch.device) -> dict[str, Any]:
         )
         raise ValueError(f"{source} is no model file of probmetrics ({reason})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        what = "a training checkpoint" if "optimizers" in content else "of another kind"
+        training = isinstance(content, dict) and "optimizers" in content
+        what = "a training checkpoint" if training else "of another kind"
         raise ValueError(f"{source} is no model file of probmetrics; it is {what}")
     if content.get("revision") != REVISION:
         raise ValueError(
