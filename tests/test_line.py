@@ -274,6 +274,15 @@ def test_gradients(name):
         assert torch.autograd.gradgradcheck(value, inputs)
 
 
+@every
+def test_the_value_does_not_depend_on_who_wants_a_gradient(distance):
+    x, y, a, b = problem(6, 4)
+    for options in ({}, {"a": a, "b": b}):
+        plain = distance(x, y, **options)
+        for inputs in ((x.clone().requires_grad_(), y), (x, y.clone().requires_grad_())):
+            torch.testing.assert_close(distance(*inputs, **options).detach(), plain)
+
+
 def test_gradients_of_the_largest_gap():
     x, y, a, b = problem(5, 4)
     inputs = [x.requires_grad_(), y.requires_grad_()]

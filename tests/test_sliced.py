@@ -265,6 +265,16 @@ def test_gradients(monkeypatch, p, block):
     assert torch.autograd.gradgradcheck(value, inputs)
 
 
+@every
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_value_does_not_depend_on_who_wants_a_gradient(distance, weighted):
+    x, y, a, b = problem(6, 4, 3, 2)
+    options = {"a": a, "b": b} if weighted else {}
+    plain = distance(x, y, generator=0, **options)
+    for inputs in ((x.clone().requires_grad_(), y), (x, y.clone().requires_grad_())):
+        torch.testing.assert_close(distance(*inputs, generator=0, **options).detach(), plain)
+
+
 def test_gradients_of_batches_that_broadcast():
     x, y, a, _ = problem(3, 3, 2, 2)
     inputs = [x.unsqueeze(1), y, a[0], torch.eye(2, dtype=F64)]
