@@ -47,3 +47,15 @@ coverage: $(STAMP)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+# The peers live in an environment of their own.
+BENCH ?=
+.venv-bench/.installed: benchmarks/requirements.txt constraints.txt pyproject.toml
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --requirement benchmarks/requirements.txt --editable .
+	@touch $@
+
+.PHONY: bench
+bench: .venv-bench/.installed
+	@.venv-bench/bin/python benchmarks/speed.py --only "$(BENCH)"

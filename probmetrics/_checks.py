@@ -52,12 +52,21 @@ def same_kind(x: Tensor, y: Tensor, names: tuple[str, str] = ("x", "y")) -> tupl
 def broadcastable(first: Sequence[int], second: Sequence[int], names: tuple[str, str]) -> None:
     """Two batch shapes that broadcast against each other."""
     try:
-        torch.broadcast_shapes(tuple(first), tuple(second))
+        common_batch(first, second)
     except RuntimeError as error:
         raise ValueError(
             f"the batch shapes {tuple(first)} of {names[0]} and {tuple(second)} of {names[1]} "
             "do not broadcast"
         ) from error
+
+
+def common_batch(*shapes: Sequence[int]) -> torch.Size:
+    """The batch shape that all shapes broadcast to."""
+    first = tuple(shapes[0])
+    if all(tuple(shape) == first for shape in shapes[1:]):
+        return torch.Size(first)
+    common: torch.Size = torch.broadcast_shapes(*(tuple(shape) for shape in shapes))
+    return common
 
 
 def filled(batch: Sequence[int]) -> tuple[int, ...]:

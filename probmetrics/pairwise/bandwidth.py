@@ -87,7 +87,7 @@ def _pooled(x: Tensor, y: Tensor | None) -> Tensor:
         pooled = x
     else:
         x, y = checks.samples(x, y)
-        batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        batch = checks.common_batch(x.shape[:-2], y.shape[:-2])
         parts = [side.detach().expand(*batch, *side.shape[-2:]) for side in (x, y)]
         pooled = torch.cat(parts, dim=-2)
     if pooled.dtype in (torch.float16, torch.bfloat16):

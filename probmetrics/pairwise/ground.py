@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probmetrics._checks import readable
+from probmetrics._checks import common_batch, readable
 
 Features = Callable[[Tensor], Tensor]
 Rate = float | Tensor
@@ -33,11 +33,13 @@ class SquaredGeometry:
         if _differences(x, y) <= SMALL:
             return self.pairs(x.unsqueeze(-2), y.unsqueeze(-3))
         same = x is y
-        given = x.dtype
-        if given != torch.float64 and readable(x) and coarse(x, y):
-            x = x.double()
-            y = x if same else y.double()
+        given, raw = x.dtype, (x, y)
         x, y = centred(x, y)
+        if given != torch.float64 and readable(x):
+            largest = max(float(z.detach().float().square().sum(-1).max()) for z in (x, y))
+            if coarse(largest, x, y):
+                x = raw[0].double()
+                x, y = centred(x, x if same else raw[1].double())
         products = x @ y.mT
         squares = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
         t = (squares - 2.0 * products).clamp_min(0.0)
@@ -275,44 +277,48 @@ class AbstractProfile(AbstractGround):
 def centre_of(*points: Tensor) -> Tensor:
     """A robust middle of the pooled points, shape (*batch, 1, d), for numerical centring only.
 
-    The coordinate-wise median of a few dozen points: one outlier at 1e6 would drag the mean,
-    and with it the rounding error of every other pair.
+    The coordinate-wise median of a few points: one outlier at 1e6 would drag the mean, and with
+    it the rounding error of every other pair.
     """
-    chosen = [some_rows(p) for p in points]
-    batch = torch.broadcast_shapes(*(c.shape[:-2] for c in chosen))
+    few = SHARE if all(p.ndim == 2 or p.shape[0] == 1 for p in points) else SHARE // 4
+    chosen = [some_rows(p, few) for p in points]
+    batch = common_batch(*(c.shape[:-2] for c in chosen))
     pooled = torch.cat([c.expand(*batch, *c.shape[-2:]) for c in chosen], dim=-2)
     return pooled.median(dim=-2, keepdim=True).values
 
 
-def some_rows(x: Tensor) -> Tensor:
-    """A few dozen points, for looking at the scale of a sample.
+def some_rows(x: Tensor, few: int = SHARE) -> Tensor:
+    """A few points, for looking at the place and scale of a sample.
 
     Their places follow multiples of the golden ratio, which no periodic order of the rows meets.
     """
     n = x.shape[-2]
-    if n <= SHARE:
+    if n <= few:
         return x.detach()
-    places = torch.arange(1, SHARE + 1, dtype=torch.float64, device=x.device) * GOLDEN
-    return x.detach()[..., ((places % 1.0) * n).long(), :]
+    places = [int((k * GOLDEN % 1.0) * n) for k in range(1, few + 1)]
+    return x.detach()[..., places, :]
 
 
-def coarse(x: Tensor, y: Tensor, length: float | None = None) -> bool:
+def coarse(largest: float, x: Tensor, y: Tensor, length: float | None = None) -> bool:
     """Whether float32 is too coarse for expanding the squared distances between two samples.
 
     The rounding error grows with the squared distance of the points from their centre. It may
     not reach a thousandth of the squared ``length`` that a kernel resolves or, without one, a
     small part of the shorter squared distances between points.
+
+    Args:
+        largest: Largest squared distance of a point from the centre.
+        x: Points, shape (*batch, n, d).
+        y: Points, shape (*batch, m, d).
+        length: The length scale of a smooth kernel, or None.
     """
-    centre = centre_of(x, y).double()
-    sides = (x,) if x is y else (x, y)
-    largest = max(float((side.detach() - centre).square().sum(-1).max()) for side in sides)
     resolution = torch.finfo(torch.float32).eps * largest
     if length is not None:
-        return resolution > 1e-3 * length**2
+        return not resolution <= 1e-3 * length**2
     a, b = (rows.reshape(-1, *rows.shape[-2:])[:8].double() for rows in map(some_rows, (x, y)))
     gaps = torch.cdist(a, b).square()
     gaps = gaps[gaps > 0]
-    return gaps.numel() > 0 and resolution > 2e-5 * float(torch.quantile(gaps, 0.1))
+    return gaps.numel() > 0 and not resolution <= 2e-5 * float(torch.quantile(gaps, 0.1))
 
 
 def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -342,7 +348,7 @@ def safe_power(t: Tensor, exponent: float) -> Tensor:
 
 def _differences(x: Tensor, y: Tensor) -> int:
     """Number of coordinates in all differences x_i − y_j."""
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batch = common_batch(x.shape[:-2], y.shape[:-2])
     return int(math.prod(batch) * x.shape[-2] * y.shape[-2] * x.shape[-1])
 
 

@@ -69,14 +69,14 @@ def reduce_pairs(
         tensor([15., 15.])
     """
     x, y_points = _points(x, y)
-    batch = torch.broadcast_shapes(x.shape[:-2], y_points.shape[:-2])
+    batch = checks.common_batch(x.shape[:-2], y_points.shape[:-2])
     reduction.check(x.shape[-2], y_points.shape[-2])
     ground, factor = ground.standardised()
     fx = _embedded(ground, x, factor)
     fy = fx if y is None or y is x else _embedded(ground, y_points, factor)
-    batch = torch.broadcast_shapes(batch, fx.shape[:-2], fy.shape[:-2])
+    batch = checks.common_batch(batch, fx.shape[:-2], fy.shape[:-2])
     for values in _options(reduction):
-        batch = torch.broadcast_shapes(batch, values)
+        batch = checks.common_batch(batch, values)
     choice = choose_backend(backend, math.prod(batch) * fx.shape[-2] * fy.shape[-2], fx)
     if choice == "dense":
         return _cast(_dense(ground, reduction, fx, fy), reduction, x.dtype)

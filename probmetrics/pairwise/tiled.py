@@ -151,11 +151,15 @@ class TiledLogSumExp(torch.autograd.Function):
         out = torch.where(out.isfinite(), out, 0.0)  # −∞ where every column is left out
         if needs[2]:
             pairs = Pairs(ground, x, y)
-            dx = row_gradient(pairs, plan_coefficient(pairs, scale, -out, offset, rows=g)).to(x.dtype)
+            dx = row_gradient(pairs, plan_coefficient(pairs, scale, -out, offset, rows=g)).to(
+                x.dtype
+            )
         if needs[3] or needs[4]:
             pairs = Pairs(ground, y, x)
             if needs[3]:
-                dy = row_gradient(pairs, plan_coefficient(pairs, scale, offset, -out, columns=g)).to(y.dtype)
+                dy = row_gradient(
+                    pairs, plan_coefficient(pairs, scale, offset, -out, columns=g)
+                ).to(y.dtype)
             if needs[4]:
                 do = _plan_sums(pairs, scale, offset, -out, g).to(offset.dtype)
         return None, None, dx, dy, do

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from probmetrics._checks import readable
 from probmetrics.pairwise.ground import (
     AbstractGround,
     InnerGeometry,
@@ -53,20 +54,37 @@ class Pairs:
         rate = ground.rate(self.d)
         assert not isinstance(rate, Tensor) or rate.ndim == 0
         self.rate = float(rate)
-        self.dtype = working_dtype(ground, x, y)
-        x, y = x.to(self.dtype), y.to(self.dtype)
+        self.dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         if isinstance(ground.geometry, SquaredGeometry):
-            self._augment(x, y)
+            centre = centre_of(x, y)
+            self._augment(x, y, centre)
+            if self.dtype != torch.float64 and self._too_coarse(x, y):
+                self.dtype = torch.float64
+                self._augment(x, y, centre)
         elif isinstance(ground.geometry, InnerGeometry):
-            self.u, self.v = self.rate * x, y
+            self.u, self.v = self.rate * x.to(self.dtype), y.to(self.dtype)
         else:
-            self.u, self.v = x, y
+            self.u, self.v = x.to(self.dtype), y.to(self.dtype)
         if ground.has_offset:
-            self.row_offset, self.column_offset = ground.offset(x), ground.offset(y)
+            self.row_offset = ground.offset(x.to(self.dtype))
+            self.column_offset = ground.offset(y.to(self.dtype))
 
-    def _augment(self, x: Tensor, y: Tensor) -> None:
-        centre = centre_of(x, y)
-        x, y = x - centre, y - centre
+    def _too_coarse(self, x: Tensor, y: Tensor) -> bool:
+        """Whether float32 would lose the distances that matter: those of a kernel's length scale.
+
+        Without such a scale, the shorter ones between points. Told on the CPU only; elsewhere
+        reading values would stall the device.
+        """
+        if not readable(x):
+            return False
+        rows, columns = self.u[..., self.d].abs().max(), self.v[..., self.d + 1].max()
+        largest = max(float(rows) / abs(self.rate), float(columns))
+        scaled = self.rate != 1.0 and not self.ground.kinked
+        return coarse(largest, x, y, abs(self.rate) ** -0.5 if scaled else None)
+
+    def _augment(self, x: Tensor, y: Tensor, centre: Tensor) -> None:
+        centre = centre.to(self.dtype)
+        x, y = x.to(self.dtype) - centre, y.to(self.dtype) - centre
         # Rounding of the product can leave a tie at a small distance above zero, which a square
         # root would magnify; a distance below the resolution counts as zero.
         snap = 4.0 * torch.finfo(self.dtype).eps if self.ground.kinked else 0.0
@@ -169,20 +187,3 @@ class Pairs:
     def count(self) -> int:
         """Number of pairs."""
         return self.batch * self.n * self.m
-
-
-def working_dtype(ground: AbstractGround, x: Tensor, y: Tensor) -> torch.dtype:
-    """The dtype tiles are computed in.
-
-    Half types are raised to float32. Float32 is raised to float64 where expanding ‖x − y‖², whose
-    rounding error grows with the squared distance from the centre, would lose the distances that
-    matter: those of a kernel's length scale, or, without one, the shorter ones between points
-    (on the CPU; elsewhere reading values would stall the device).
-    """
-    if x.dtype == torch.float64:
-        return torch.float64
-    if x.device.type != "cpu" or not isinstance(ground.geometry, SquaredGeometry):
-        return torch.float32
-    rate = abs(float(ground.rate(x.shape[-1])))
-    length = rate**-0.5 if rate != 1.0 and not ground.kinked else None
-    return torch.float64 if coarse(x, y, length) else torch.float32

@@ -103,9 +103,8 @@ def working_precision(problem: EntropicProblem, epsilon: Tensor) -> torch.dtype:
     """Float32 where the rounding error of a cost stays far below ε, else float64."""
     if problem.x.dtype == torch.float64:
         return torch.float64
-    dtype = Pairs(problem.ground, problem.x[:, :1], problem.y[:, :1]).dtype
-    if dtype == torch.float64 or not isinstance(problem.ground, SqEuclidean):
-        return torch.float32 if dtype != torch.float64 else dtype
+    if not isinstance(problem.ground, SqEuclidean):
+        return Pairs(problem.ground, problem.x, problem.y).dtype
     middle = problem.y.mean(-2, keepdim=True)
     size = torch.stack([(z - middle).square().sum(-1).amax(-1) for z in (problem.x, problem.y)])
     error = torch.finfo(torch.float32).eps * size.amax(0).double() / epsilon
