@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from probmetrics.divergences.family import JS
 from probmetrics.losses import EnergyLoss, SlicedLoss
 from probmetrics.models import (
     GAN,
@@ -353,3 +354,13 @@ def test_em_is_monotone():
         with pytest.warns():  # it says that it has not converged
             bounds.append(found.fit(x).lower_bound_)
     assert bounds == sorted(bounds)
+
+
+def test_sizes_are_read_off_networks_of_ones_own():
+    model = GAN(MLP(3, (1, 4, 4)), MLP((1, 4, 4), 1), objective=JS)
+    assert (model.shape, model.latent) == ((1, 4, 4), 3)
+    vae = VAE(nn.Linear(5, 4), nn.Linear(2, 5))
+    assert (vae.shape, vae.latent) == ((5,), 2)
+    with pytest.raises(ValueError, match="pass latent="):
+        GMMN(nn.Identity())
+    assert GMMN(nn.Identity(), latent=2).shape == (2,)

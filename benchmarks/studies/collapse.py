@@ -10,7 +10,7 @@ from probmetrics.pairwise.kernels import gaussian_mixture
 
 torch.set_num_threads(1)
 SIZE = {"latent": 8, "hidden": (64, 64)}
-STEPS = 2000
+STEPS = 1500
 
 
 def sgd(rate):

@@ -6,12 +6,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from probmetrics import _checks as checks
-from probmetrics.divergences.family import named
+from probmetrics.divergences.family import CRITICS, DIVERGENCES, named
 from probmetrics.divergences.row import CriticRow, FDivergence
 from probmetrics.losses.sample_loss import SampleLoss
 from probmetrics.losses.samples import MMDLoss
 
 Row = FDivergence | CriticRow
+ROWS = (*DIVERGENCES, *CRITICS)  # the names of all rows
 
 
 # (critic, x, y, generator=) → a term of the critic's loss, e.g. ``GradientPenalty``.

@@ -125,8 +125,10 @@ class SampleLoss(nn.Module):
         x, y = self._points(x, "x"), self._points(y, "y")
         given = {name: wide(w) for name, w in (("a", a), ("b", b)) if w is not None}
         more: dict[str, Any] = dict(given)
-        if self._takes is None or "generator" in self._takes:
-            more["generator"] = self._stream(x.device) if generator is None else generator
+        source = self._stream(x.device) if generator is None else generator
+        # A signature that says nothing gets a generator only if there is one.
+        if "generator" in self._takes if self._takes is not None else source is not None:
+            more["generator"] = source
         with torch.autocast(x.device.type, enabled=False):
             value = self.divergence(x, y, **self.options, **more)
         if not isinstance(value, Tensor):

@@ -23,11 +23,11 @@ class AAE(WAE):
     Args:
         encoder: As in ``WAE``.
         decoder: As in ``WAE``.
-        critic: Scores codes; or any divergence between prior and codes.
+        critic: Scores codes, (n, latent) → (n, 1).
         objective: A row, as in ``GAN``.
         weight: Of the game against the squared error.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
 
     Example:
         >>> model = AAE.build(8, latent=2, hidden=(16,))
@@ -46,8 +46,8 @@ class AAE(WAE):
         *,
         objective: Any = "gan",
         weight: float = 1.0,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         critic_steps: int = 1,
     ) -> None:
         super().__init__(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from probmetrics import _checks as checks
 from probmetrics.models import nets
-from probmetrics.models.base import AbstractModel, Batch, Objective, Seed, Shape, as_shape
+from probmetrics.models.base import AbstractModel, Batch, Objective, Seed, Shape, sizes
 
 
 class Autoencoder(AbstractModel):
@@ -19,8 +19,8 @@ class Autoencoder(AbstractModel):
     Args:
         encoder: Network from points to codes (n, latent).
         decoder: Network from codes to points.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the decoder if None.
+        latent: Coordinates of a code; read off the decoder if None.
 
     Example:
         >>> model = Autoencoder.build(8, latent=2)
@@ -32,12 +32,16 @@ class Autoencoder(AbstractModel):
     """
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, *, shape: Shape, latent: int
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        shape: Shape | None = None,
+        latent: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        self.shape = as_shape(shape)
-        self.latent = checks.count(latent, "latent")
+        self.shape, self.latent = sizes(decoder, shape, latent)
 
     @classmethod
     def build(
@@ -91,8 +95,8 @@ class SparseAutoencoder(Autoencoder):
     Args:
         encoder: As in ``Autoencoder``.
         decoder: As in ``Autoencoder``.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
         weight: λ in front of the penalty.
         rate: None: the penalty is E Σ_j |z_j|. ρ in (0, 1): it is Σ_j KL(Bernoulli(ρ) ‖
             Bernoulli(mean of sigmoid z_j)), and codes are sigmoid z.
@@ -106,8 +110,8 @@ class SparseAutoencoder(Autoencoder):
         encoder: nn.Module,
         decoder: nn.Module,
         *,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         weight: float = 0.1,
         rate: float | None = None,
     ) -> None:
@@ -141,8 +145,8 @@ class DenoisingAutoencoder(Autoencoder):
     Args:
         encoder: As in ``Autoencoder``.
         decoder: As in ``Autoencoder``.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
         noise: Standard deviation of Gaussian noise added to each coordinate.
         masking: Probability that a coordinate is set to zero.
 
@@ -155,8 +159,8 @@ class DenoisingAutoencoder(Autoencoder):
         encoder: nn.Module,
         decoder: nn.Module,
         *,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         noise: float = 0.1,
         masking: float = 0.0,
     ) -> None:
@@ -189,8 +193,8 @@ class ContractiveAutoencoder(Autoencoder):
     Args:
         encoder: As in ``Autoencoder``; it must treat the points of a batch one by one.
         decoder: As in ``Autoencoder``.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
         weight: λ.
 
     References:
@@ -202,8 +206,8 @@ class ContractiveAutoencoder(Autoencoder):
         encoder: nn.Module,
         decoder: nn.Module,
         *,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         weight: float = 0.1,
     ) -> None:
         super().__init__(encoder, decoder, shape=shape, latent=latent)

@@ -218,3 +218,23 @@ def as_shape(shape: Shape) -> tuple[int, ...]:
     if not sizes:
         raise ValueError("shape is empty; pass the number of coordinates, or (C, H, W)")
     return tuple(checks.count(size, "shape") for size in sizes)
+
+
+def sizes(
+    network: nn.Module, shape: Shape | None, latent: int | None
+) -> tuple[tuple[int, ...], int]:
+    """Shape of a point and coordinates of a code, read off a generator or decoder if not given."""
+    if latent is None:
+        first = next((m for m in network.modules() if isinstance(m, nn.Linear)), None)
+        if first is None:
+            raise ValueError("latent cannot be read off this network; pass latent=")
+        latent = first.in_features
+    latent = checks.count(latent, "latent")
+    if shape is not None:
+        return as_shape(shape), latent
+    like = next(iter(network.parameters()), torch.zeros(()))
+    training = network.training
+    with torch.no_grad():
+        made = network.eval()(torch.zeros(2, latent, dtype=like.dtype, device=like.device))
+    network.train(training)
+    return tuple(made.shape[1:]), latent

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from probmetrics import _checks as checks
-from probmetrics.divergences.family import CRITICS, DIVERGENCES
 from probmetrics.losses import named_loss
+from probmetrics.losses.adversarial import ROWS
 from probmetrics.losses.samples import LOSSES
 from probmetrics.models.aae import AAE, SemiSupervisedAAE, SupervisedAAE
 from probmetrics.models.autoencoders import (
@@ -28,7 +28,6 @@ from probmetrics.models.vae_levels import HierarchicalVAE
 from probmetrics.models.wae import WAE
 
 Build = Callable[..., AbstractModel]
-ROWS = (*DIVERGENCES, *CRITICS)
 
 
 def _game(build: Build) -> Build:

@@ -48,8 +48,8 @@ class GAN(ImplicitModel):
         saturating: The minimax game; False is the non-saturating one.
         penalty: Added to the critic's loss, e.g. ``GradientPenalty()``.
         clip: Clamp the critic's weights to ± this after each of its steps.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
         critic_steps: Steps of the critic per step of the generator.
 
     Example:
@@ -71,8 +71,8 @@ class GAN(ImplicitModel):
         saturating: bool = False,
         penalty: Any = None,
         clip: float | None = None,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         critic_steps: int = 1,
     ) -> None:
         super().__init__(

@@ -26,8 +26,8 @@ class GMMN(ImplicitModel):
         generator: Network from codes to points.
         divergence: MMD with the Gaussian kernel at each batch's median distance by default;
             ``MMDLoss(gaussian_mixture([...]))`` for several length scales.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
         samples: Points to generate per step; None is as many as the batch holds.
 
     Example:
@@ -45,8 +45,8 @@ class GMMN(ImplicitModel):
         generator: nn.Module,
         divergence: SampleLoss | None = None,
         *,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         samples: int | None = None,
     ) -> None:
         super().__init__(
@@ -90,8 +90,8 @@ class SinkhornGenerator(GMMN):
         generator: nn.Module,
         divergence: SampleLoss | None = None,
         *,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         samples: int | None = None,
     ) -> None:
         chosen = SinkhornLoss() if divergence is None else divergence
@@ -167,8 +167,8 @@ class MMDGAN(ImplicitModel):
         generator: Network from codes to points.
         features: φ, from points to (n, k).
         divergence: The MMD between features.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
         penalty: On the gradient of the witness function; None for none.
         critic_steps: Steps of φ per step of the generator.
         after_critic: Called on φ after each of them, e.g. ``clip_weights``.
@@ -188,8 +188,8 @@ class MMDGAN(ImplicitModel):
         features: nn.Module,
         divergence: SampleLoss | None = None,
         *,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         penalty: Any = None,
         critic_steps: int = 1,
         after_critic: Callable[[nn.Module], None] | None = None,

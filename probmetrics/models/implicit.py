@@ -13,7 +13,7 @@ from probmetrics.models.base import (
     Objective,
     Seed,
     Shape,
-    as_shape,
+    sizes,
 )
 
 Divergence = SampleLoss | Adversarial
@@ -28,8 +28,8 @@ class ImplicitModel(AbstractLatentModel):
     Args:
         generator: Network from codes (n, latent) to points (n, *shape).
         divergence: What to minimise.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
         critic_steps: Steps of the critic, if there is one, per step of the generator.
         after_critic: Called after each of them, e.g. to clip weights.
         betas: Momenta of Adam in an adversarial game.
@@ -47,16 +47,15 @@ class ImplicitModel(AbstractLatentModel):
         generator: nn.Module,
         divergence: Divergence,
         *,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         critic_steps: int = 1,
         after_critic: Callable[[nn.Module], None] | None = None,
         betas: tuple[float, float] = (0.5, 0.9),
         samples: int | None = None,
     ) -> None:
         super().__init__()
-        self.shape = as_shape(shape)
-        self.latent = checks.count(latent, "latent")
+        self.shape, self.latent = sizes(generator, shape, latent)
         self.generator = generator
         self.divergence = divergence
         self.critic_steps = checks.count(critic_steps, "critic_steps")

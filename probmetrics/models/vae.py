@@ -22,6 +22,7 @@ from probmetrics.models.base import (
     Seed,
     Shape,
     as_shape,
+    sizes,
 )
 from probmetrics.models.likelihoods import AbstractLikelihood, named_likelihood
 from probmetrics.models.posteriors import AbstractPosteriorFlow
@@ -42,8 +43,8 @@ class VAE(AbstractLatentModel):
         beta: β, or a schedule step → β.
         free: Nats each coordinate's KL is free to use (closed-form posteriors only).
         flow: Bends the Gaussian posterior; its KL is then estimated from the draws.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
 
     Example:
         >>> model = VAE.build(8, latent=2, likelihood="bernoulli")
@@ -68,12 +69,11 @@ class VAE(AbstractLatentModel):
         beta: Weight = 1.0,
         free: float = 0.0,
         flow: AbstractPosteriorFlow | None = None,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
     ) -> None:
         super().__init__()
-        self.shape = as_shape(shape)
-        self.latent = checks.count(latent, "latent")
+        self.shape, self.latent = sizes(decoder, shape, latent)
         self.encoder, self.decoder, self.flow = encoder, decoder, flow
         self.likelihood = named_likelihood(likelihood, self.shape)
         self.beta = beta if callable(beta) else checks.real(beta, "beta")
@@ -208,8 +208,8 @@ class IWAE(VAE):
         samples: k; 1 is the VAE, with its KL estimated.
         likelihood: As in ``VAE``.
         flow: As in ``VAE``.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
 
     Example:
         >>> model = IWAE.build(8, latent=2, samples=5)
@@ -230,8 +230,8 @@ class IWAE(VAE):
         beta: Weight = 1.0,
         free: float = 0.0,
         flow: AbstractPosteriorFlow | None = None,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
     ) -> None:
         if callable(beta) or beta != 1.0 or free != 0.0:
             raise ValueError("the importance-weighted bound has no separate KL: no beta, no free")

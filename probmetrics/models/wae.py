@@ -23,7 +23,7 @@ from probmetrics.models.base import (
     Objective,
     Seed,
     Shape,
-    as_shape,
+    sizes,
 )
 
 Cost = Callable[[Tensor, Tensor], Tensor]
@@ -40,8 +40,8 @@ class WAE(AbstractLatentModel):
             kernels of seven scales, WAE-MMD. With an ``Adversarial`` it is WAE-GAN.
         weight: λ.
         cost: (x, G(z)) → cost per point (n,); ‖x − G(z)‖² by default.
-        shape: Shape of one point.
-        latent: Coordinates of a code.
+        shape: Shape of one point; read off the network if None.
+        latent: Coordinates of a code; read off the network if None.
         critic_steps: Steps of a critic of the codes per step of the autoencoder.
 
     Example:
@@ -61,15 +61,14 @@ class WAE(AbstractLatentModel):
         *,
         weight: float = 10.0,
         cost: Cost | None = None,
-        shape: Shape,
-        latent: int,
+        shape: Shape | None = None,
+        latent: int | None = None,
         critic_steps: int = 1,
     ) -> None:
         super().__init__()
-        self.shape = as_shape(shape)
-        self.latent = checks.count(latent, "latent")
+        self.shape, self.latent = sizes(decoder, shape, latent)
         self.encoder, self.decoder = encoder, decoder
-        chosen = MMDLoss(imq_kernel(latent)) if divergence is None else divergence
+        chosen = MMDLoss(imq_kernel(self.latent)) if divergence is None else divergence
         self.penalty = AggregatedPosterior(chosen)
         self.weight = checks.positive(weight, "weight")
         self.cost = squared_error if cost is None else cost
