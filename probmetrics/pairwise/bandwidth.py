@@ -1,5 +1,6 @@
 """Length scales for kernels, read off the pooled sample."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,19 +64,24 @@ def quantile_bandwidths(x: Tensor, y: Tensor | None, quantiles: list[float]) -> 
         return pooled.new_ones(*pooled.shape[:-2], len(quantiles))
     i, j = torch.triu_indices(n, n, 1, device=pooled.device)
     work = pooled.double() if pooled.device.type == "cpu" else pooled
-    distances = torch.cdist(work, work)[..., i, j].sort(dim=-1).values
+    distances = torch.cdist(work, work)[..., i, j]
     found = _quantiles(distances, quantiles)
     mean = distances.mean(-1, keepdim=True)
     found = torch.where(found > 0, found, torch.where(mean > 0, mean, torch.ones_like(mean)))
     return found.to(pooled.dtype)
 
 
-def _quantiles(ordered: Tensor, quantiles: list[float]) -> Tensor:
-    """Linearly interpolated quantiles of ascending values, along the last axis."""
-    position = torch.tensor(quantiles, dtype=torch.float64, device=ordered.device)
-    position = position * (ordered.shape[-1] - 1)
+def _quantiles(values: Tensor, quantiles: list[float]) -> Tensor:
+    """Linearly interpolated quantiles along the last axis."""
+    position = torch.tensor(quantiles, dtype=torch.float64, device=values.device)
+    position = position * (values.shape[-1] - 1)
     below = position.floor().long()
     above = position.ceil().long()
+    if values.device.type == "cpu":  # a partition, many times faster than a sort
+        places = sorted({*below.tolist(), *above.tolist()})
+        ordered = torch.from_numpy(np.partition(values.numpy(), places, axis=-1))
+    else:
+        ordered = values.sort(dim=-1).values
     share = (position - below).to(ordered.dtype)
     return ordered[..., below] * (1 - share) + ordered[..., above] * share
 
