@@ -2,6 +2,7 @@
 
 from . import data as data
 from . import losses as losses
+from . import metrics as metrics
 from . import models as models
 from .discrepancy import (
     block_mmd as block_mmd,
@@ -116,6 +117,15 @@ from .divergences.powers import (
 )
 from .divergences.powers import (
     tsallis as tsallis,
+)
+from .divergences.ratio import (
+    DensityRatio as DensityRatio,
+)
+from .divergences.ratio import (
+    density_ratio as density_ratio,
+)
+from .divergences.ratio import (
+    divergence_from_ratio as divergence_from_ratio,
 )
 from .divergences.row import (
     CriticRow as CriticRow,
@@ -255,6 +265,9 @@ from .transport.exact import (
 from .transport.exact import (
     wasserstein as wasserstein,
 )
+from .transport.hessian import (
+    sinkhorn_hessian_product as sinkhorn_hessian_product,
+)
 from .transport.histogram import (
     entropic_earth_mover as entropic_earth_mover,
 )
@@ -313,6 +326,12 @@ from .twosample import (
     adjust_pvalues as adjust_pvalues,
 )
 from .twosample import (
+    categorical_test as categorical_test,
+)
+from .twosample import (
+    characteristic_function_test as characteristic_function_test,
+)
+from .twosample import (
     classifier_test as classifier_test,
 )
 from .twosample import (
@@ -337,6 +356,9 @@ from .twosample import (
     incomplete_mmd_test as incomplete_mmd_test,
 )
 from .twosample import (
+    mean_embedding_test as mean_embedding_test,
+)
+from .twosample import (
     mmd_aggregated_test as mmd_aggregated_test,
 )
 from .twosample import (
@@ -359,6 +381,9 @@ from .twosample import (
 )
 from .twosample import (
     sliced_wasserstein_test as sliced_wasserstein_test,
+)
+from .twosample import (
+    univariate_test as univariate_test,
 )
 from .twosample import (
     wasserstein_test as wasserstein_test,
@@ -393,6 +418,7 @@ __all__ = [
     "BuresBarycenter",
     "Comparison",
     "CriticRow",
+    "DensityRatio",
     "FDivergence",
     "Gaussian",
     "Influence",
@@ -420,7 +446,9 @@ __all__ = [
     "block_mmd",
     "bures_barycenter",
     "bures_distance",
+    "categorical_test",
     "cdf_distance",
+    "characteristic_function_test",
     "chi2",
     "chi2_statistic",
     "circular_wasserstein",
@@ -429,7 +457,9 @@ __all__ = [
     "compare",
     "cramer_distance",
     "data",
+    "density_ratio",
     "disco_test",
+    "divergence_from_ratio",
     "earth_mover",
     "edge_count_test",
     "energy_distance",
@@ -474,7 +504,9 @@ __all__ = [
     "match_distance",
     "max_sliced_direction",
     "max_sliced_wasserstein",
+    "mean_embedding_test",
     "median_bandwidth",
+    "metrics",
     "minkowski",
     "mixture_kl_product",
     "mixture_kl_upper",
@@ -501,6 +533,7 @@ __all__ = [
     "reverse_kl_divergence",
     "sinkhorn",
     "sinkhorn_divergence",
+    "sinkhorn_hessian_product",
     "sliced_wasserstein",
     "sliced_wasserstein_estimate",
     "sliced_wasserstein_test",
@@ -509,6 +542,7 @@ __all__ = [
     "tsallis_neighbors",
     "unbalanced_transport",
     "unbalanced_wasserstein",
+    "univariate_test",
     "wasserstein",
     "wasserstein_1d",
     "wasserstein_1d_barycenter",
