@@ -140,6 +140,11 @@ def test_probabilistic_pca_is_scikit_learns_and_gaussian_with_all_axes():
     torch.testing.assert_close(drawn.mT.cov(), law, atol=0.06, rtol=0.01)
     z = model.encode(x)
     torch.testing.assert_close(z.mean(0), torch.zeros(2, dtype=DOUBLE), atol=1e-9, rtol=0)
+    flat = GaussianModel(6).double()
+    flat.solve(torch.cat([x, torch.ones(400, 1, dtype=DOUBLE)], -1))
+    assert torch.equal(flat.sample(3, generator=0)[:, 5].round(decimals=9), torch.ones(3).double())
+    with pytest.raises(ValueError, match="singular and has no density: 1 directions"):
+        flat.log_likelihood(torch.zeros(1, 6))
     with pytest.raises(ValueError, match="pass components=3 or fewer"):
         GaussianModel(5, components=4).solve(torch.randn(3, 5))
 

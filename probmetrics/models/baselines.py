@@ -112,13 +112,24 @@ class GaussianModel(AbstractLatentModel):
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor) -> Tensor:
-        """log p(x) in nats, shape (n,), exact; −inf off the axes when there is no noise."""
+        """log p(x) in nats, shape (n,), exact.
+
+        Raises:
+            ValueError: The fitted Gaussian is singular, so that it has no density.
+        """
         gap = self.points(x).flatten(1).double() - self.mean.double()
         inside = gap @ self.axes.double().mT
         noise = self.noise_sd.double().square()
         total = self.scales.double().square() + noise
-        value = gaussian_log_density(inside, torch.zeros_like(inside), total.log())
         left = gap.shape[-1] - self.latent
+        smallest = torch.minimum(total.min(), noise) if left else total.min()
+        if bool(smallest <= 1e-12 * total.max()):
+            flat = int((total <= 1e-12 * total.max()).sum())
+            raise ValueError(
+                f"the fitted Gaussian is singular and has no density: {flat or left} directions "
+                "have no variance; drop constant coordinates or pass fewer components"
+            )
+        value = gaussian_log_density(inside, torch.zeros_like(inside), total.log())
         if left:
             rest = (gap.square().sum(-1) - inside.square().sum(-1)).clamp(min=0.0)
             value = value - 0.5 * (rest / noise + left * (noise.log() + math.log(2 * math.pi)))
