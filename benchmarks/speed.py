@@ -306,7 +306,8 @@ def main():
     (RESULTS / "speed.json").write_text(json.dumps(report, indent=1) + "\n")
     facts = (
         f"Measured {report['date']} at commit {report['commit']} on {report['machine']}, two "
-        f"threads, by `{report['command']}`. Ratio: seconds of the best peer over ours, in the same run. "
+        f"threads, by `{report['command']}`. Ratio: seconds of the best peer over ours, in the "
+        "same run. "
         "A star marks a time for which no undisturbed sample could be had. Errors are relative to "
         "float64; sinkhorn's are of the dual value at the marginal error reached.\n"
     )

@@ -195,7 +195,7 @@ class StreamedSweeper(AbstractSweeper):
     def _safe_block(
         self, e: slice, rows: slice, f: Tensor, buffer: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The block with its rows shifted so that their largest term is one, and the f that does."""
+        """The block with rows shifted so that their largest term is one, and the f that does."""
         exponents = self._exponents(e, rows, buffer)
         top = exponents.amax(-1, keepdim=True)
         top = torch.where(top.isfinite(), top, 0.0)
