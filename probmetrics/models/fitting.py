@@ -272,7 +272,7 @@ class _Run:
         with self._averaged():
             if metric is not None:
                 value = float(metric(self.model))
-                if all(value < before for _, before in history.metrics):
+                if value < min((v for _, v in history.metrics if v == v), default=float("inf")):
                     history.best_step, self.best = history.steps, _tensors(self.model)
                 history.metrics.append((history.steps, value))
             if callback is not None:
@@ -288,10 +288,12 @@ class _Run:
         own = _tensors(self.model) if self.average else {}
         _put(self.model, self.average)
         self.model.eval()
-        with torch.random.fork_rng(_cuda(self.model)):
-            yield
-        self.model.train()
-        _put(self.model, own)
+        try:
+            with torch.random.fork_rng(_cuda(self.model)):
+                yield
+        finally:
+            self.model.train()
+            _put(self.model, own)
 
     def save(self) -> None:
         """Write everything, then replace the old file in one move."""

@@ -111,7 +111,9 @@ class ConditionalModel(ImplicitModel):
         shape: Shape of one point.
         latent: Coordinates of a code.
         classes: How many labels there are.
-        **options: As in ``ImplicitModel``.
+        critic_steps: As in ``ImplicitModel``.
+        after_critic: As in ``ImplicitModel``.
+        betas: As in ``ImplicitModel``.
     """
 
     def __init__(
