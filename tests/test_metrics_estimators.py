@@ -1,0 +1,272 @@
+"""The metrics' estimators: closed forms, brute force, ties, copies, batches, bad input."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probmetrics import metrics
+from probmetrics.metrics import neighbours
+from probmetrics.metrics.memorisation import mann_whitney
+from probmetrics.pairwise.kernels import Gaussian
+
+
+def normal(n, d=3, *, seed=0, shift=0.0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, generator=generator, dtype=torch.float64) + shift
+
+
+def brute(x, y, skip):
+    squares = (x.double().unsqueeze(1) - y.double()).square().sum(-1)
+    if skip:
+        squares.fill_diagonal_(torch.inf)
+    return squares.sort(dim=-1, stable=True)
+
+
+CASES = {
+    "plain": lambda n, seed: normal(n, seed=seed),
+    "ties": lambda n, seed: normal(n, 2, seed=seed).round() % 3,
+    "offset": lambda n, seed: normal(n, seed=seed) + 1e7,
+    "constant": lambda n, seed: torch.ones(n, 2, dtype=torch.float64),
+    "float32": lambda n, seed: normal(n, seed=seed).float(),
+    "far apart": lambda n, seed: torch.cat([normal(n - 1, seed=seed), normal(1) * 1e5]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("rows", "columns", "groups"), [(512, 2**14, 32), (7, 40, 2)])
+def test_neighbours_are_those_of_all_pairs(monkeypatch, case, rows, columns, groups):
+    for name, value in {"ROWS": rows, "COLUMNS": columns, "GROUPS": groups}.items():
+        monkeypatch.setattr(neighbours, name, value)
+    for n, m, k in [(30, 45, 3), (90, 300, 5), (5, 6, 4), (301, 90, 1)]:
+        x, y = CASES[case](n, 1), CASES[case](m, 2)
+        for other in (None, y):
+            squares, indices = neighbours.nearest(x, other, k)
+            expected = brute(x, x if other is None else other, other is None)
+            torch.testing.assert_close(squares, expected.values[:, :k], rtol=1e-12, atol=0)
+            if case != "float32":
+                assert torch.equal(indices, expected.indices[:, :k])
+        radii = neighbours.nearest(y, k=k)[0][:, -1]
+        pairs = (x.double().unsqueeze(1) - y.double()).square().sum(-1)
+        assert torch.equal(neighbours.count_balls(x, y, radii), (pairs < radii).sum(-1))
+        near = pairs <= radii * (1 + 1e-13)
+        assert torch.equal(neighbours.count_balls(x, y, radii, closed=True), near.sum(-1))
+
+
+def test_a_copy_of_the_data_has_ties_on_every_sphere():
+    x = normal(400, 8)
+    copy = metrics.precision_recall(x, x.flip(0), k=5)
+    # The copy of a point lies within the ball of that point and of the neighbours that have it
+    # among their k − 1 nearest: k balls on average, the sphere itself not counted.
+    assert copy == metrics.PrecisionRecall(*(torch.tensor(1.0).double() for _ in range(4)))
+    closed = metrics.precision_recall(x, x.flip(0), k=5, convention="torch-fidelity")
+    assert closed.density.item() == pytest.approx(6 / 5)
+
+
+def test_precision_recall_in_hand():
+    x, y = np.array([0.0, 1, 2, 10]), np.array([0.5, 1.5, 30, 31])
+    found = metrics.precision_recall(x, y, k=1)
+    # data radii 1, 1, 1, 8; model radii 1, 1, 1, 1
+    assert (found.precision, found.recall) == (0.5, 0.75)
+    assert found.density == (2 + 2) / 4
+    assert found.coverage == 0.75
+
+
+@given(seed=st.integers(0, 10**6), offset=st.sampled_from([0.0, 1e4]))
+def test_precision_recall_is_unchanged_by_motion_and_order(seed, offset):
+    x, y = normal(12, 2, seed=seed), normal(9, 2, seed=seed + 1)
+    expected = metrics.precision_recall(x, y, k=2)
+    assert metrics.precision_recall(x.flip(0) * 4 + offset, y.flip(0) * 4 + offset, k=2) == expected
+
+
+def test_mann_whitney_is_scipys():
+    from scipy.stats import mannwhitneyu
+
+    x, y = (
+        normal(30, 1).squeeze().round(decimals=1),
+        normal(40, 1, seed=1).squeeze().round(decimals=1),
+    )
+    expected = mannwhitneyu(x, y, alternative="less", use_continuity=False, method="asymptotic")
+    score = mann_whitney(x, y)
+    assert torch.special.ndtr(score).item() == pytest.approx(expected.pvalue, rel=1e-10)
+    assert mann_whitney(torch.ones(3), torch.ones(4)) == 0
+
+
+def test_fresh_samples_are_not_copies_and_copies_are():
+    train, held_out, fresh = (normal(300, 4, seed=s) for s in range(3))
+    copy = train[:200] + 1e-4
+    for sample, is_copy in ((fresh, False), (copy, True)):
+        close = metrics.nearest_training(sample, train, held_out)
+        score = metrics.copying_score(sample, train, held_out, cells=3, generator=0)
+        assert (close.pvalue < 1e-6) is is_copy or bool(close.pvalue < 1e-6) == is_copy
+        assert bool(score < -5) == is_copy
+        assert bool(metrics.authenticity(sample, train) < 0.05) == is_copy
+        assert bool(metrics.duplicates(sample, train).near > 0.9) == is_copy
+    assert metrics.duplicates(train[:9].repeat(2, 1), train).exact == 1
+    assert metrics.duplicates(train[:9].repeat(2, 1), train).within == 1
+    assert metrics.mifid(train, copy) > 5 * metrics.frechet_infinity(train, copy, generator=0).value
+    assert abs(metrics.authenticity(fresh, train) - 0.5) < 0.12
+
+
+def test_the_nearest_training_test_is_calibrated():
+    small = 0
+    for seed in range(80):
+        train, held_out, fresh = (normal(60, 3, seed=3 * seed + s) for s in range(3))
+        small += bool(metrics.nearest_training(fresh, train, held_out).pvalue < 0.1)
+    assert 2 <= small <= 16
+
+
+def test_scores_in_closed_form():
+    sure, unsure = torch.eye(4).double(), torch.full((8, 4), 0.25).double()
+    assert metrics.inception_score(sure, splits=1).mean == pytest.approx(4.0)
+    assert metrics.inception_score(unsure, splits=2).mean == pytest.approx(1.0)
+    assert metrics.modified_inception_score(sure) == math.inf
+    p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]).double()
+    pairs = (p.unsqueeze(1) * (p.unsqueeze(1) / p).log()).sum(-1)
+    assert metrics.modified_inception_score(p) == pytest.approx(pairs.mean().exp().item())
+    data, mean = torch.tensor([0.3, 0.7]).double(), p.mean(0)
+    kl = (p * (p / mean).log()).sum(-1).mean()
+    expected = (kl - (mean * (mean / data).log()).sum()).exp()
+    assert metrics.mode_score(p, data) == pytest.approx(expected.item())
+    entropy = -(p * p.log()).sum(-1).mean()
+    expected = (data * (data / mean).log()).sum() + entropy
+    assert metrics.am_score(p, data) == pytest.approx(expected.item())
+    assert metrics.am_score(p.log() + 3, data, logits=True) == pytest.approx(expected.item())
+    assert metrics.mode_score(sure, torch.tensor([1.0, 0, 0, 0]).double()) == 0
+
+
+def test_vendi_of_other_kernels_and_orders():
+    x = normal(20)
+    assert metrics.vendi_score(x, kernel=Gaussian(1e-3)) == pytest.approx(20)
+    assert metrics.vendi_score(x, kernel=Gaussian(1e6)) == pytest.approx(1)
+    assert metrics.vendi_score(torch.eye(5), order=math.inf) == pytest.approx(5)
+    wide = torch.cat([x.T, x.T]).repeat(3, 1)
+    assert metrics.vendi_score(wide) == pytest.approx(metrics.vendi_score(x.T).item())
+    batch = metrics.vendi_score(torch.stack([x, 2 * x + 1]))
+    assert batch[1] == pytest.approx(metrics.vendi_score(2 * x + 1).item())
+
+
+def test_the_frontier_of_disjoint_histograms_is_a_beta_function():
+    expected = 5 * math.gamma(6) * math.gamma(5) / math.gamma(11)
+    assert metrics.frontier_area([1.0, 0.0], [0.0, 1.0]) == pytest.approx(expected, rel=0.03)
+    p, q = np.array([0.2, 0.8]), np.array([0.5, 0.5])
+    assert metrics.frontier_area(p, q) == pytest.approx(metrics.frontier_area(q, p))
+    assert metrics.frontier_area(p, q) < metrics.frontier_area(p, p) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="scaling must be above zero"):
+        metrics.frontier_area(p, q, scaling=0.0)
+
+
+def test_different_bins():
+    x, same, other = normal(600, 2), normal(600, 2, seed=1), normal(600, 2, seed=2, shift=1.0)
+    assert metrics.different_bins(x, same, bins=20, generator=0).share <= 0.2
+    assert metrics.different_bins(x, other, bins=20, generator=0).share >= 0.6
+    far = metrics.different_bins(x, x[:300] + 100, bins=20, generator=0)
+    assert 0 < far.divergence <= math.log(2)
+
+
+def test_the_birthday_paradox_finds_the_support():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(50, (2000, 1), generator=generator).double()
+    found = metrics.birthday_support(y)
+    assert found.support == pytest.approx(50, rel=0.05)
+    assert metrics.birthday_support(normal(20)).support == math.inf
+    shaken = y + 1e-3 * normal(2000, 1)
+    assert metrics.birthday_support(shaken, radius=0.1).support == pytest.approx(
+        found.support.item()
+    )
+
+
+def test_parzen_is_a_mixture_of_gaussians():
+    x, y = normal(7, 2), normal(9, 2, seed=1)
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(torch.ones(9)),
+        torch.distributions.Independent(torch.distributions.Normal(y, 0.4), 1),
+    )
+    expected = mixture.log_prob(x).mean()
+    torch.testing.assert_close(metrics.parzen_log_likelihood(x, y, bandwidth=0.4), expected)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: metrics.parzen_log_likelihood(x, y, bandwidth=0.4), (x,)
+    )
+    stacked = metrics.parzen_log_likelihood(torch.stack([x, x + 1]), y)
+    torch.testing.assert_close(stacked[1], metrics.parzen_log_likelihood(x + 1, y))
+    with pytest.raises(ValueError, match="pass bandwidth="):
+        metrics.parzen_log_likelihood(x, torch.ones(4, 2))
+
+
+@pytest.mark.parametrize("classifier", ["1-nn", "logistic"])
+def test_accuracy(classifier):
+    x, same, other = normal(200), normal(200, seed=1), normal(200, seed=2, shift=3.0)
+    options = {"classifier": classifier, "generator": 0}
+    assert abs(metrics.two_sample_accuracy(x, same, **options).accuracy - 0.5) < 0.08
+    assert metrics.two_sample_accuracy(x, other, **options).accuracy > 0.97
+    if classifier == "1-nn":
+        assert metrics.two_sample_accuracy(x, x, **options).accuracy == 0
+
+
+def test_kernel_distances():
+    x, y = normal(30), normal(20, seed=1)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: metrics.kernel_distance(x, y), (x,))
+    assert torch.autograd.gradcheck(lambda x: metrics.cmmd(x, y), (x,))
+    normed = [z / z.norm(dim=-1, keepdim=True) for z in (x, y)]
+    k = [
+        (-(a.unsqueeze(1) - b).square().sum(-1) / 200).exp().mean()
+        for a, b in ((normed[0], normed[0]), (normed[1], normed[1]), (normed[0], normed[1]))
+    ]
+    torch.testing.assert_close(metrics.cmmd(x, y), 1000 * (k[0] + k[1] - 2 * k[2]))
+    with pytest.raises(ValueError, match="more than the smaller sample has, 20"):
+        metrics.kernel_distance_subsets(x, y)
+    clean = metrics.kernel_distance_subsets(x, y, subsets=3, convention="clean-fid")
+    assert clean.mean.isfinite()
+
+
+PAIRS = {
+    "precision_recall": lambda x, y: metrics.precision_recall(x, y, k=1),
+    "authenticity": metrics.authenticity,
+    "duplicates": metrics.duplicates,
+    "mifid": metrics.mifid,
+    "mauve": metrics.mauve,
+    "different_bins": metrics.different_bins,
+    "two_sample_accuracy": metrics.two_sample_accuracy,
+    "frechet_infinity": metrics.frechet_infinity,
+    "kernel_distance": metrics.kernel_distance,
+    "cmmd": metrics.cmmd,
+    "parzen": metrics.parzen_log_likelihood,
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_bad_samples_are_refused(name):
+    x, y = normal(20, 2), normal(20, 2, seed=1)
+    spoiled = x.clone()
+    spoiled[4, 1] = torch.nan
+    with pytest.raises(ValueError, match="holds nan at row 4, column 1"):
+        PAIRS[name](spoiled, y)
+    with pytest.raises(ValueError, match="column"):
+        PAIRS[name](x, y[:, :1])
+    with pytest.raises(TypeError, match="together with"):
+        PAIRS[name](x, y.numpy())
+    with pytest.raises(ValueError, match="has 0 points"):
+        PAIRS[name](x, y[:0])
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in PAIRS if n not in ("kernel_distance", "cmmd", "parzen")]
+)
+def test_one_problem_at_a_time(name):
+    with pytest.raises(ValueError, match="one problem at a time"):
+        PAIRS[name](normal(40, 2).reshape(2, 20, 2), normal(20, 2))
+
+
+def test_numpy_gives_what_torch_gives():
+    x, y = normal(40), normal(30, seed=1)
+    found = metrics.precision_recall(x.numpy(), y.numpy())
+    assert isinstance(found.precision, float)
+    assert found == metrics.PrecisionRecall(
+        *(v.item() for v in vars(metrics.precision_recall(x, y)).values())
+    )
+    assert metrics.authenticity(x.numpy(), y.numpy()) == metrics.authenticity(x, y).item()
