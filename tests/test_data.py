@@ -170,3 +170,13 @@ def test_any_text_is_a_table_or_one_line_of_error(tmp_path, text):
     path = tmp_path / "x.csv"
     path.write_text(text, newline="")
     sound_or_refused(path)
+
+
+def test_names_for_an_array_without_names():
+    values = np.arange(6.0).reshape(3, 2)
+    assert read(values, columns=["price", "age"]).columns == ("price", "age")
+    assert read(values, columns=["column_1"]).columns == ("column_1",)
+    with pytest.raises(DataError, match="no column 'age'"):
+        read(values, columns=["age"])
+    with pytest.raises(DataError, match="twice"):
+        read(values, columns=["age", "age"])

@@ -43,8 +43,9 @@ def read(
             * an array, tensor, list or data frame; one dimension is n points on the line;
             * a DataLoader or generator of batches, read until ``max_samples`` rows have come;
             * a function ``n -> sample``, called with ``max_samples``.
-        columns: Names, or numbers from 0, of the columns to keep: a list, or a string separated
-            by commas. The other columns of a table may hold anything.
+        columns: For an array in memory without column names, a list of as many names as it has
+            columns names them. Otherwise: names, or numbers from 0, of the columns to keep: a
+            list, or a string separated by commas. The other columns of a table may hold anything.
         max_samples: Most rows to keep, drawn without replacement and kept in order. Of ``.npy``
             and image sources only these are read.
         seed: Seed of that draw and of toy samples; the draw depends on nothing else.
@@ -99,6 +100,18 @@ def read(
     if kept is not None:
         data = data.rows(kept, dataset.subsample_note(len(data), len(kept), seed))
     return dataset.finished(data)
+
+
+def _named(data: Dataset, wanted: list[str | int] | None) -> Dataset:
+    """The columns asked for; as many new names as an array without names has columns name them."""
+    unnamed = data.columns == dataset.generated_columns(data.values.shape[1])
+    names = [name for name in wanted or () if isinstance(name, str) and not name.isdigit()]
+    fresh = not set(names) & set(data.columns)
+    if unnamed and fresh and len(names) == len(wanted or ()) == data.values.shape[1]:
+        if len(set(names)) < len(names):
+            raise DataError(f"{data.source}: columns names one column twice: {names}")
+        return replace(data, columns=tuple(names))
+    return _narrowed(data, wanted)
 
 
 def _narrowed(data: Dataset, wanted: list[str | int] | None) -> Dataset:
@@ -182,4 +195,4 @@ def _read_object(source: Any, wanted: list[str | int] | None, options: Any) -> D
         raise TypeError(
             f"got {name}; wanted a path, 'data:NAME', an array, a data frame, batches or a sampler"
         )
-    return _narrowed(data, wanted)
+    return _named(data, wanted)

@@ -140,7 +140,8 @@ def compare(
         x: Sample A: an array, tensor or data frame of shape (n, d) or (n,), a ``Dataset``, a path,
             or an embedded set such as ``"data:wine"``; whatever ``probmetrics.data.read`` takes.
         y: Sample B. Tables are aligned by column name.
-        columns: Columns to compare, by name or number; None compares all.
+        columns: Columns to compare, by name or number; None compares all. For arrays without
+            column names, as many names as there are columns name them.
         metrics: Names among ``mmd``, ``energy``, ``sliced_wasserstein``, ``wasserstein``,
             ``wasserstein_1d`` (one column), ``frechet``; None takes those that suit the data.
         permutations: Random labelings per test.
