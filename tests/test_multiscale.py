@@ -1,0 +1,93 @@
+"""Transport within bounds: both hold, against the linear programme and known maps."""
+
+import numpy as np
+import pytest
+import torch
+
+from probmetrics.pairwise.costs import SqEuclidean
+from probmetrics.transport import multiscale
+from probmetrics.transport.cells import c_transform, near_pairs, spatial_order
+from probmetrics.transport.exact import exact_transport
+from probmetrics.transport.multiscale import multiscale_transport
+
+
+def draw(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 2, 7, 130, 500])
+def test_near_pairs_are_all_of_them(n, d):
+    x, y = draw(n, d), draw(n + 5, d, seed=1)
+    x, y = x[spatial_order(x)], y[spatial_order(y)]
+    g = 0.3 * y.sin().sum(1)
+    cost = SqEuclidean()(x, y)
+    f = c_transform(x, y, cost[:, 0] - g[0], g)
+    torch.testing.assert_close(f, (cost - g).amin(1))
+    for cut in (0.0, 0.05, 1.0):
+        i, j, paid = near_pairs(x, y, f, g, cut + 1e-12)
+        wanted = (cost - f.unsqueeze(1) - g <= cut + 1e-12).nonzero()
+        assert len(i) == len(wanted)
+        torch.testing.assert_close(paid, cost[i, j])
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(60, 50, 2), (1300, 900, 2), (1300, 1300, 3)])
+def test_bounds_enclose_the_linear_programme(n, m, d):
+    x, y = draw(n, d), 1.3 * draw(m, d, seed=1) + 1e3 * torch.eye(d)[0].double()
+    solved = multiscale_transport(x - 1e3, y - 2e3 * torch.eye(d)[0], root=False, tolerance=0.05)
+    exact = exact_transport(x - 1e3, y - 2e3 * torch.eye(d)[0], root=False).cost
+    slack = 1e-9 * exact
+    assert solved.cost - solved.dual_gap <= exact + slack
+    assert exact <= solved.cost + slack
+    assert solved.marginal_error < 1e-10
+    assert solved.converged
+
+
+def test_levels(monkeypatch):
+    monkeypatch.setattr(multiscale, "COARSE", 64)
+    x, y = draw(1500, 2), draw(1400, 2, seed=1) * torch.tensor([1.5, 0.6]).double()
+    solved = multiscale_transport(x, y, root=False, tolerance=0.05)
+    exact = exact_transport(x, y, root=False).cost
+    assert solved.converged
+    assert solved.cost - solved.dual_gap <= exact <= solved.cost
+    cost = SqEuclidean()(x, y)
+    assert (solved.f.unsqueeze(1) + solved.g - cost).max() < 1e-9
+    value = (solved.f.mean() + solved.g.mean()).item()
+    assert value == pytest.approx((solved.cost - solved.dual_gap).item())
+    plan = solved.plan(sparse=True).to_dense()
+    torch.testing.assert_close((plan * cost).sum(), solved.cost)
+
+
+def test_weights_zeros_and_gradients():
+    x, y = draw(80, 2).requires_grad_(), draw(70, 2, seed=1)
+    a = torch.rand(80, generator=torch.Generator().manual_seed(0)).double()
+    a[::5] = 0.0
+    a = a / a.sum()
+    solved = multiscale_transport(x, y, a=a, root=False, tolerance=0.1)
+    cut = multiscale_transport(x[a > 0], y, a=a[a > 0], root=False, tolerance=0.1)
+    torch.testing.assert_close(solved.value, cut.value)
+    assert (solved.f.unsqueeze(1) + solved.g - SqEuclidean()(x.detach(), y)).max() < 1e-9
+    slope = torch.autograd.grad(solved.value, x)[0]
+    plan = solved.plan()
+    torch.testing.assert_close(slope, 2 * (a.unsqueeze(1) * x - plan @ y).detach())
+
+
+def test_batches_kinds_and_refusals():
+    x, y = draw(2, 60, 2), draw(50, 2, seed=1)
+    both = multiscale_transport(x, y, tolerance=0.1)
+    one = multiscale_transport(x[1], y, tolerance=0.1)
+    assert both.plan().shape == (2, 60, 50)
+    torch.testing.assert_close(both.value[1], one.value)
+    array = multiscale_transport(x[1].numpy(), y.numpy(), tolerance=0.1)
+    assert array.value == pytest.approx(one.value.item())
+    single = multiscale_transport(x[1].float(), y.float(), tolerance=0.1)
+    assert single.value.dtype == torch.float32
+    same = multiscale_transport(np.ones((9, 2)), np.ones((4, 2)))
+    assert same.value == pytest.approx(0.0, abs=1e-12)
+    line = multiscale_transport([[0.0], [1.0]], [[3.0], [4.0]])
+    assert line.value == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="d = 4"):
+        multiscale_transport(draw(5, 4), draw(5, 4))
+    with pytest.warns(RuntimeWarning, match="bounds of the transport cost differ"):
+        multiscale_transport(x[0], y, tolerance=1e-9)
