@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(2)
+collect_ignore = ["fixtures"]  # the scripts there need the peers whose numbers they record
 
 # Every annotated function of the package is checked against its jaxtyping annotations while the
 # tests run. The hook has to stand before the first import of the package.
