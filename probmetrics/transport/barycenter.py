@@ -255,6 +255,7 @@ def sinkhorn_barycenter_points(
         error = (move.square().sum((-1, -2)) / (spread + size * eps)).sqrt()
         if bool((error <= tolerance).all()):
             break
+    assert solved is not None
     accurate = solved.converged and (own is None or own.converged)
     converged = accurate and bool((error <= tolerance).all())
     if not converged:

@@ -101,8 +101,8 @@ def least_reduced(left: Cells, right: Cells, i: Tensor, j: Tensor) -> Tensor:
     off = (gap - 0.25 * (s - t)).norm(dim=-1)
     inward = off.minimum(reach)
     height = left.height[i] + right.height[j]
-    least = gap.square().sum(-1) - height + inward * (inward - 2.0 * off)
-    return least - 0.5 * (s + t).norm(dim=-1) * reach
+    least: Tensor = gap.square().sum(-1) - height + inward * (inward - 2.0 * off)
+    return least.sub_(0.5 * (s + t).norm(dim=-1) * reach)
 
 
 def near_cells(

@@ -214,7 +214,7 @@ def _descend(
             _clusters(z, w, _groups(w.numel(), w.numel() if last else count))
             for z, w in ((x, a), (y, b))
         )
-        spacing = max(spread, 1e-300) * min(ca.numel(), cb.numel()) ** (-2.0 / d)
+        spacing = (spread if spread > 1e-200 else 1.0) * min(ca.numel(), cb.numel()) ** (-2.0 / d)
         if level is None:
             level = _coarsest(cx, cy, ca, cb, spacing)
         else:
