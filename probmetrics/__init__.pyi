@@ -1,9 +1,13 @@
 """What ``probmetrics`` offers; ``__init__.py`` loads each name from here when it is first used."""
 
 from . import data as data
+from . import encoders as encoders
 from . import losses as losses
 from . import metrics as metrics
 from . import models as models
+from ._training import (
+    CriticTraining as CriticTraining,
+)
 from .discrepancy import (
     block_mmd as block_mmd,
 )
@@ -21,6 +25,12 @@ from .discrepancy import (
 )
 from .discrepancy import (
     witness as witness,
+)
+from .divergences.critic import (
+    CriticFit as CriticFit,
+)
+from .divergences.critic import (
+    fit_critic as fit_critic,
 )
 from .divergences.family import (
     JS as JS,
@@ -78,6 +88,9 @@ from .divergences.histogram import (
 )
 from .divergences.histogram import (
     total_variation as total_variation,
+)
+from .divergences.information import (
+    mutual_information as mutual_information,
 )
 from .divergences.montecarlo import (
     MonteCarloEstimate as MonteCarloEstimate,
@@ -153,6 +166,24 @@ from .divergences.rubner import (
 )
 from .divergences.rubner import (
     quadratic_form as quadratic_form,
+)
+from .divergences.variational import (
+    donsker_varadhan as donsker_varadhan,
+)
+from .divergences.variational import (
+    infonce as infonce,
+)
+from .divergences.variational import (
+    mine as mine,
+)
+from .divergences.variational import (
+    nwj as nwj,
+)
+from .divergences.variational import (
+    smile as smile,
+)
+from .divergences.variational import (
+    variational_bound as variational_bound,
 )
 from .gaussian import (
     AffineMap as AffineMap,
@@ -417,7 +448,9 @@ __all__ = [
     "Bootstrap",
     "BuresBarycenter",
     "Comparison",
+    "CriticFit",
     "CriticRow",
+    "CriticTraining",
     "DensityRatio",
     "FDivergence",
     "Gaussian",
@@ -460,14 +493,17 @@ __all__ = [
     "density_ratio",
     "disco_test",
     "divergence_from_ratio",
+    "donsker_varadhan",
     "earth_mover",
     "edge_count_test",
+    "encoders",
     "energy_distance",
     "energy_test",
     "entropic_earth_mover",
     "estimate",
     "exact_transport",
     "f_divergence",
+    "fit_critic",
     "frechet_distance",
     "friedman_rafsky_test",
     "from_function",
@@ -490,6 +526,7 @@ __all__ = [
     "histogram_intersection",
     "histogram_transport",
     "incomplete_mmd_test",
+    "infonce",
     "jeffrey_divergence",
     "jeffrey_neighbors",
     "jensen_shannon_distance",
@@ -507,6 +544,7 @@ __all__ = [
     "mean_embedding_test",
     "median_bandwidth",
     "metrics",
+    "mine",
     "minkowski",
     "mixture_kl_product",
     "mixture_kl_upper",
@@ -518,7 +556,9 @@ __all__ = [
     "mmd_test",
     "mmd_test_from_gram",
     "models",
+    "mutual_information",
     "nearest_neighbor_test",
+    "nwj",
     "partial_transport",
     "partial_wasserstein",
     "permutation_test",
@@ -537,12 +577,14 @@ __all__ = [
     "sliced_wasserstein",
     "sliced_wasserstein_estimate",
     "sliced_wasserstein_test",
+    "smile",
     "total_variation",
     "tsallis",
     "tsallis_neighbors",
     "unbalanced_transport",
     "unbalanced_wasserstein",
     "univariate_test",
+    "variational_bound",
     "wasserstein",
     "wasserstein_1d",
     "wasserstein_1d_barycenter",

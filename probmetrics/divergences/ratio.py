@@ -8,10 +8,11 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import answers_in_numpy, to_numpy, to_tensor
-from probmetrics._interval import Interval, normal_interval
+from probmetrics._interval import Interval
 from probmetrics.divergences import ratio_models as models
-from probmetrics.divergences.family import KL, named
+from probmetrics.divergences.family import KL
 from probmetrics.divergences.row import FDivergence
+from probmetrics.divergences.variational import divergence, interval_of_means
 
 METHODS = ("classifier", "ulsif", "rulsif", "kliep")
 
@@ -219,13 +220,9 @@ def divergence_from_ratio(
     """
     if not isinstance(ratio, DensityRatio):
         raise TypeError(f"ratio must come from density_ratio, got {type(ratio).__name__}")
-    row = named(f) if isinstance(f, str) else f
-    if not isinstance(row, FDivergence):
-        raise TypeError(f"f must be an f-divergence of the family, got {row!r}")
+    row = divergence(f)
     rewards, penalties = row.reward(ratio.at_x), row.penalty(ratio.at_y)
-    value = row.scale * (rewards.mean() - penalties.mean())
-    variance = rewards.var() / len(rewards) + penalties.var() / len(penalties)
-    interval = normal_interval(value, row.scale * variance.sqrt(), method="influence", level=level)
+    interval = interval_of_means(rewards, penalties, scale=row.scale, level=level)
     answer = to_numpy(interval) if ratio._as_numpy else interval
     assert isinstance(answer, Interval)
     return answer
