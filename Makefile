@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types coverage clean help
+.PHONY: demo test docs lint types coverage clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      compare real digits with real and with generated digits, write HTML reports"
 	@echo "make test      run the whole test suite"
+	@echo "make docs      build docs/_build/html, its gallery included; warnings are errors"
 	@echo "make lint      ruff: rules and formatting;  make types: mypy in strict mode"
 	@echo "make coverage  the suite again, with the share of lines it runs"
 	@echo "make clean     remove $(VENV) and caches"
@@ -35,6 +36,15 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/python -m pytest
 
+$(VENV)/.docs: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev,docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	@$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
+
 lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -46,7 +56,7 @@ coverage: $(STAMP)
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) build dist docs/_build docs/api docs/auto_gallery docs/benchmarks docs/pictures *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # The peers live in an environment of their own.
 BENCH ?=
