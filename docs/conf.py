@@ -46,6 +46,7 @@ napoleon_use_ivar = True
 napoleon_custom_sections = [("Warns", "returns_style")]
 autodoc_typehints = "none"  # shapes are said in the text; aliases would hide them
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # an overriding method is explained where it is declared
 autodoc_preserve_defaults = True
 add_module_names = False
 maximum_signature_line_length = 88

@@ -135,7 +135,7 @@ MARKS = re.compile(r"(?<!\\)(\*|\||_(?=\W|$))")
 def tame(app, what, name, obj, options, lines):
     """Docstrings write *batch, |x| and x_ as mathematics: no emphasis, no links."""
     if what in ("attribute", "property", "data"):
-        lines.insert(0, "")  # else napoleon takes what stands before a colon for a type
+        lines[:0] = ["..", ""]  # else napoleon takes what stands before a colon for a type
     for index, line in enumerate(lines):
         if line.lstrip().startswith((">>>", "...", ".. ")):
             continue
