@@ -129,7 +129,7 @@ class TestResult:
         }
         if null_distribution:
             answer["null_distribution"] = self._null()
-        plain: dict[str, Any] = _plain(answer)
+        plain: dict[str, Any] = plain(answer)
         return plain
 
     def _null(self) -> np.ndarray:
@@ -166,10 +166,10 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
     return low, high
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same value in JSON's types."""
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain(part) for key, part in value.items()}
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray | np.generic):
@@ -179,5 +179,5 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, Sequence):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return repr(value)
