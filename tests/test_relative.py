@@ -99,7 +99,7 @@ def test_exchanging_the_models_turns_the_sign():
 @pytest.mark.usefixtures("one_thread")
 def test_size_is_kept_where_models_are_equally_far():
     """Equal models; the same as the data; and different ones on either side of it."""
-    rng, reps = np.random.default_rng(1), 120
+    rng, reps = np.random.default_rng(1), 60
     counts = {}
     shifts = {"equal": (1.0, 1.0), "all equal": (0.0, 0.0), "either side": (0.8, -0.8)}
     for name, (right, left) in shifts.items():

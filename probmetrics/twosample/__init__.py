@@ -2,6 +2,7 @@
 
 from probmetrics.twosample.aggregated import mmd_aggregated_test, mmd_fuse_test
 from probmetrics.twosample.blocks import block_mmd_test, linear_mmd_test
+from probmetrics.twosample.betting import SequentialResult, SequentialTest
 from probmetrics.twosample.categorical import categorical_test
 from probmetrics.twosample.classifier import classifier_test
 from probmetrics.twosample.deep import deep_kernel_test
@@ -29,6 +30,8 @@ from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserste
 
 __all__ = [
     "RelativeResult",
+    "SequentialResult",
+    "SequentialTest",
     "TestResult",
     "adjust_pvalues",
     "block_mmd_test",
