@@ -1,2 +1,5 @@
 """stub"""
-def make(srcdir): pass
+
+
+def make(srcdir):
+    pass

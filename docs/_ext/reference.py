@@ -84,7 +84,7 @@ def entry(module, name):
     path = f"{module}.{name}"
     if inspect.isclass(value):
         return f".. autoclass:: {path}\n   :members:\n"
-    if callable(value) and hasattr(value, "__wrapped__") or inspect.isroutine(value):
+    if (callable(value) and hasattr(value, "__wrapped__")) or inspect.isroutine(value):
         return f".. autofunction:: {path}\n"
     kind = type(value).__name__
     return f".. py:data:: {path}\n\n   {about(value, kind)}\n"
