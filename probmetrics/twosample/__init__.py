@@ -1,8 +1,8 @@
 """Two-sample tests: calibrated by permutation, one engine for all of them."""
 
 from probmetrics.twosample.aggregated import mmd_aggregated_test, mmd_fuse_test
-from probmetrics.twosample.blocks import block_mmd_test, linear_mmd_test
 from probmetrics.twosample.betting import SequentialResult, SequentialTest
+from probmetrics.twosample.blocks import block_mmd_test, linear_mmd_test
 from probmetrics.twosample.categorical import categorical_test
 from probmetrics.twosample.classifier import classifier_test
 from probmetrics.twosample.deep import deep_kernel_test

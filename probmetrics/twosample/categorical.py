@@ -11,7 +11,7 @@ from probmetrics import _checks as checks
 from probmetrics._arrays import to_numpy
 from probmetrics.twosample.aggregate import run_min_p
 from probmetrics.twosample.columns import column_names
-from probmetrics.twosample.design import as_points, pooled
+from probmetrics.twosample.design import as_points, no_weights, pooled
 from probmetrics.twosample.permutation import Generator, PermutationOptions, Permutations
 from probmetrics.twosample.result import TestResult
 from probmetrics.twosample.statistics import BUDGET, AbstractPrepared, AbstractStatistic
@@ -29,6 +29,8 @@ def categorical_test(
     level: float = 0.05,
     strata: tuple[Any, Any] | None = None,
     paired: bool = False,
+    a: Any = None,
+    b: Any = None,
     batch: int | None = None,
     progress: bool | None = None,
 ) -> TestResult:
@@ -50,6 +52,8 @@ def categorical_test(
         level: Level to compare with, for warnings.
         strata: (labels of x's rows, labels of y's rows); exchange within equal labels only.
         paired: x_i and y_i are a pair; exchange within pairs only.
+        a: Weights are refused: weighted rows cannot exchange labels; repeat rows instead.
+        b: As ``a``.
         batch: Labelings per batch; changes memory, not the answer.
         progress: Progress bar; ``None`` shows one on a terminal when the work is long.
 
@@ -75,6 +79,7 @@ def categorical_test(
     References:
         Agresti (2013), Categorical Data Analysis, Sections 3.2 and 3.5; Freeman, Halton (1951).
     """
+    no_weights(a, b)
     checks.choice(statistic, "statistic", STATISTICS)
     names = column_names(x, y)
     first, second = as_points(x, y)
@@ -83,7 +88,7 @@ def categorical_test(
     options = PermutationOptions(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
-    codes, categories = _encode(*tables)
+    codes, categories = encode(*tables)
     split = len(tables[0])
     sample = pooled(codes[:split], codes[split:], strata=strata, paired=paired)
     counted = CategoryStatistic(statistic, tuple(len(c) for c in categories))
@@ -118,7 +123,7 @@ def _columns(points: Any, name: str) -> np.ndarray:
     return np.asarray(array)
 
 
-def _encode(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
+def encode(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, list[list[Any]]]:
     """Numbers in place of categories, shape (n + m, d), and the categories of each column."""
     both = np.concatenate([x, y])
     codes = np.empty(both.shape, dtype=np.int64)

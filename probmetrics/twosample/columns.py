@@ -2,21 +2,29 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
 from probmetrics._arrays import array_function
+from probmetrics.twosample.design import no_weights
 from probmetrics.twosample.result import TestResult
 
 P = ParamSpec("P")
 
 
 def table_test(function: Callable[P, TestResult]) -> Callable[P, TestResult]:
-    """The door of the tests: arrays, or tables with the same columns, named in the result."""
+    """The door of the tests: arrays, or tables with the same columns, named in the result.
+
+    Weights ``a`` and ``b`` are refused here by tests that do not list them.
+    """
     inner = array_function(function)
+    listed = inspect.signature(function).parameters
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> TestResult:
+        if "a" not in listed:
+            no_weights(kwargs.pop("a", None), kwargs.pop("b", None))
         given = dict(zip(("x", "y"), args, strict=False)) | kwargs
         names = column_names(given.get("x"), given.get("y"))
         result = inner(*args, **kwargs)

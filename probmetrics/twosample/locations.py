@@ -235,7 +235,8 @@ def _start(
         ).to(points)
         if features is embedding_features:  # a normal with the covariance of the pooled points
             values, vectors = torch.linalg.eigh(points.mT @ points / len(points))
-            spots = spots * values.clamp_min(0).sqrt() @ vectors.mT
+            # the symmetric root: eigenvectors alone have no sign of their own
+            spots = spots @ vectors * values.clamp_min(0).sqrt() @ vectors.mT
     if features is embedding_features:
         return spots, torch.as_tensor(float(median_bandwidth(points))).to(points)
     return spots, torch.as_tensor((2.0 * d) ** 0.5).to(points)

@@ -129,8 +129,8 @@ class TestResult:
         }
         if null_distribution:
             answer["null_distribution"] = self._null()
-        plain: dict[str, Any] = plain(answer)
-        return plain
+        numbers: dict[str, Any] = plain(answer)
+        return numbers
 
     def _null(self) -> np.ndarray:
         null = self.null_distribution
