@@ -284,6 +284,12 @@ from .transport.cdf import (
 from .transport.circle import (
     circular_wasserstein as circular_wasserstein,
 )
+from .transport.dual import (
+    DualBound as DualBound,
+)
+from .transport.dual import (
+    kantorovich_rubinstein as kantorovich_rubinstein,
+)
 from .transport.exact import (
     earth_mover as earth_mover,
 )
@@ -351,10 +357,22 @@ from .transport.unbalanced import (
     unbalanced_wasserstein as unbalanced_wasserstein,
 )
 from .twosample import (
+    RelativeResult as RelativeResult,
+)
+from .twosample import (
+    SequentialResult as SequentialResult,
+)
+from .twosample import (
+    SequentialTest as SequentialTest,
+)
+from .twosample import (
     TestResult as TestResult,
 )
 from .twosample import (
     adjust_pvalues as adjust_pvalues,
+)
+from .twosample import (
+    block_mmd_test as block_mmd_test,
 )
 from .twosample import (
     categorical_test as categorical_test,
@@ -369,6 +387,9 @@ from .twosample import (
     combine_pvalues as combine_pvalues,
 )
 from .twosample import (
+    deep_kernel_test as deep_kernel_test,
+)
+from .twosample import (
     disco_test as disco_test,
 )
 from .twosample import (
@@ -376,6 +397,9 @@ from .twosample import (
 )
 from .twosample import (
     energy_test as energy_test,
+)
+from .twosample import (
+    frechet_test as frechet_test,
 )
 from .twosample import (
     friedman_rafsky_test as friedman_rafsky_test,
@@ -387,7 +411,13 @@ from .twosample import (
     incomplete_mmd_test as incomplete_mmd_test,
 )
 from .twosample import (
+    linear_mmd_test as linear_mmd_test,
+)
+from .twosample import (
     mean_embedding_test as mean_embedding_test,
+)
+from .twosample import (
+    mixed_test as mixed_test,
 )
 from .twosample import (
     mmd_aggregated_test as mmd_aggregated_test,
@@ -411,7 +441,19 @@ from .twosample import (
     random_feature_test as random_feature_test,
 )
 from .twosample import (
+    relative_test as relative_test,
+)
+from .twosample import (
+    selected_kernel_test as selected_kernel_test,
+)
+from .twosample import (
+    sinkhorn_test as sinkhorn_test,
+)
+from .twosample import (
     sliced_wasserstein_test as sliced_wasserstein_test,
+)
+from .twosample import (
+    two_sample_test as two_sample_test,
 )
 from .twosample import (
     univariate_test as univariate_test,
@@ -452,6 +494,7 @@ __all__ = [
     "CriticRow",
     "CriticTraining",
     "DensityRatio",
+    "DualBound",
     "FDivergence",
     "Gaussian",
     "Influence",
@@ -464,7 +507,10 @@ __all__ = [
     "MonteCarloEstimate",
     "NeymanChi2",
     "PearsonChi2",
+    "RelativeResult",
     "ReverseKL",
+    "SequentialResult",
+    "SequentialTest",
     "SlicedEstimate",
     "SquaredHellinger",
     "Subsampling",
@@ -477,6 +523,7 @@ __all__ = [
     "bhattacharyya",
     "bhattacharyya_neighbors",
     "block_mmd",
+    "block_mmd_test",
     "bures_barycenter",
     "bures_distance",
     "categorical_test",
@@ -490,6 +537,7 @@ __all__ = [
     "compare",
     "cramer_distance",
     "data",
+    "deep_kernel_test",
     "density_ratio",
     "disco_test",
     "divergence_from_ratio",
@@ -505,6 +553,7 @@ __all__ = [
     "f_divergence",
     "fit_critic",
     "frechet_distance",
+    "frechet_test",
     "friedman_rafsky_test",
     "from_function",
     "fused_test",
@@ -531,12 +580,14 @@ __all__ = [
     "jeffrey_neighbors",
     "jensen_shannon_distance",
     "js_divergence",
+    "kantorovich_rubinstein",
     "kl_divergence",
     "kl_neighbors",
     "kolmogorov_distance",
     "kolmogorov_smirnov",
     "le_cam",
     "linear_mmd",
+    "linear_mmd_test",
     "losses",
     "match_distance",
     "max_sliced_direction",
@@ -546,6 +597,7 @@ __all__ = [
     "metrics",
     "mine",
     "minkowski",
+    "mixed_test",
     "mixture_kl_product",
     "mixture_kl_upper",
     "mixture_kl_variational",
@@ -568,12 +620,15 @@ __all__ = [
     "random_feature_mmd",
     "random_feature_test",
     "reduce_pairs",
+    "relative_test",
     "renyi",
     "renyi_neighbors",
     "reverse_kl_divergence",
+    "selected_kernel_test",
     "sinkhorn",
     "sinkhorn_divergence",
     "sinkhorn_hessian_product",
+    "sinkhorn_test",
     "sliced_wasserstein",
     "sliced_wasserstein_estimate",
     "sliced_wasserstein_test",
@@ -581,6 +636,7 @@ __all__ = [
     "total_variation",
     "tsallis",
     "tsallis_neighbors",
+    "two_sample_test",
     "unbalanced_transport",
     "unbalanced_wasserstein",
     "univariate_test",

@@ -263,12 +263,18 @@ def divergence(f: FDivergence | str) -> FDivergence:
 
 
 def interval_of_means(
-    rewards: Tensor, penalties: Tensor, *, scale: float, level: float
+    rewards: Tensor,
+    penalties: Tensor,
+    *,
+    scale: float,
+    level: float,
+    bias: Tensor | None = None,
 ) -> Interval:
     """scale · (mean reward − mean penalty) with the interval of two independent means."""
     value = scale * (rewards.mean() - penalties.mean())
     variance = rewards.var() / len(rewards) + penalties.var() / len(penalties)
-    return normal_interval(value, scale * variance.sqrt(), method="influence", level=level)
+    error = scale * variance.sqrt()
+    return normal_interval(value, error, method="influence", level=level, bias=bias)
 
 
 def log_mean_exp(scores: Tensor) -> Tensor:
