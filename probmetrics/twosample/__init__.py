@@ -5,7 +5,9 @@ from probmetrics.twosample.betting import SequentialResult, SequentialTest
 from probmetrics.twosample.blocks import block_mmd_test, linear_mmd_test
 from probmetrics.twosample.categorical import categorical_test
 from probmetrics.twosample.classifier import classifier_test
+from probmetrics.twosample.coefficients import energy_coefficient, mmd_coefficient
 from probmetrics.twosample.deep import deep_kernel_test
+from probmetrics.twosample.effects import EffectSizes, effect_sizes
 from probmetrics.twosample.frechet import frechet_test
 from probmetrics.twosample.front import two_sample_test
 from probmetrics.twosample.fused import fused_test
@@ -29,6 +31,7 @@ from probmetrics.twosample.univariate import univariate_test
 from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserstein_test
 
 __all__ = [
+    "EffectSizes",
     "RelativeResult",
     "SequentialResult",
     "SequentialTest",
@@ -42,6 +45,8 @@ __all__ = [
     "deep_kernel_test",
     "disco_test",
     "edge_count_test",
+    "effect_sizes",
+    "energy_coefficient",
     "energy_test",
     "frechet_test",
     "friedman_rafsky_test",
@@ -51,6 +56,7 @@ __all__ = [
     "mean_embedding_test",
     "mixed_test",
     "mmd_aggregated_test",
+    "mmd_coefficient",
     "mmd_fuse_test",
     "mmd_test",
     "mmd_test_from_gram",
