@@ -1,17 +1,19 @@
 """Families of kernels over a grid of bandwidths, all evaluated on the same labelings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
-from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.ground import AbstractGround, Geometry
 from probmetrics.pairwise.kernels import Gaussian, Laplacian
 from probmetrics.twosample.kernel_statistic import KernelStatistic, PreparedKernel, wide
 from probmetrics.twosample.statistics import BUDGET, AbstractPrepared, AbstractStatistic
 
 SCALE_POINTS = 500  # pooled points whose distances the grid is read off
+SHARED = 2**26  # bytes of distances that kernels of one kind share
 SHAPES = ("gaussian", "laplacian")
 
 
@@ -32,8 +34,17 @@ class KernelFamily(AbstractStatistic):
     def prepare(self, z: Tensor, sizes: tuple[int, ...]) -> "PreparedFamily":
         """Prepare each kernel on the pooled points."""
         budget = BUDGET // len(self.kernels)
-        each = (KernelStatistic(k, self.unbiased, budget, self.paired) for k in self.kernels)
-        return PreparedFamily([statistic.prepare(z, sizes) for statistic in each])
+        shared: dict[Geometry, Tensor] = {}
+        members = []
+        for kernel in self.kernels:
+            statistic = KernelStatistic(kernel, self.unbiased, budget, self.paired)
+            reading = _shared_reading(kernel, wide(z), shared)
+            if reading is None:
+                members.append(statistic.prepare(z, sizes))
+            else:
+                index = torch.arange(len(z), device=z.device)
+                members.append(statistic.bind(index, reading))
+        return PreparedFamily(members)
 
 
 class PreparedFamily(AbstractPrepared):
@@ -49,6 +60,43 @@ class PreparedFamily(AbstractPrepared):
         first = self.members[0].indicator(labels, 0)
         values = [member.blocks_of(first).mmd(member.unbiased) for member in self.members]
         return torch.stack(values, dim=-1)
+
+
+Reading = Callable[[Tensor, Tensor], Tensor]
+
+
+def _shared_reading(
+    kernel: AbstractGround, points: Tensor, shared: dict[Geometry, Tensor]
+) -> Reading | None:
+    """A kernel as a function of positions, read off distances that all kernels of its kind share.
+
+    Args:
+        kernel: The kernel.
+        points: Pooled points, shape (N, d).
+        shared: Distances between all points by geometry; a missing one is added.
+
+    Returns:
+        ``None`` where distances take too much memory or the kernel has features of its own.
+    """
+    core = kernel.core
+    geometry, d = core.geometry, points.shape[-1]
+    if geometry is None or core.embedding() or 8 * len(points) ** 2 > SHARED:
+        return None
+    if geometry not in shared:
+        with torch.no_grad():
+            shared[geometry] = geometry.matrix(points, points)
+    t = shared[geometry]
+
+    def reading(here: Tensor, there: Tensor) -> Tensor:
+        return core.tile(t[_span(here)][:, _span(there)] * core.rate(d), d)
+
+    return reading
+
+
+def _span(positions: Tensor) -> slice | Tensor:
+    """Consecutive positions as a slice, which copies nothing."""
+    first, last = int(positions[0]), int(positions[-1])
+    return slice(first, last + 1) if last - first + 1 == len(positions) else positions
 
 
 def bandwidth_grid(

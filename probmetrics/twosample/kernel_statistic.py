@@ -45,16 +45,17 @@ class KernelStatistic(AbstractStatistic):
     def prepare(self, z: Tensor, sizes: tuple[int, ...]) -> "PreparedKernel":
         """Embed the points once, in the caller's precision; continue in double precision."""
         if not isinstance(self.kernel, AbstractGround):
-            return self._bind(wide(z), self.kernel)
+            return self.bind(wide(z), self.kernel)
         core = self.kernel.core  # terms in one point alone cancel, as above
         with torch.no_grad():
             points = core.embed(z)
         try:
-            return self._bind(wide(points), core.on_features)
+            return self.bind(wide(points), core.on_features)
         except RuntimeError:  # networks inside, whose parameters have the caller's precision
-            return self._bind(points, core.on_features)
+            return self.bind(points, core.on_features)
 
-    def _bind(self, points: Tensor, pairs: Callable[[Tensor, Tensor], Tensor]) -> "PreparedKernel":
+    def bind(self, points: Tensor, pairs: Callable[[Tensor, Tensor], Tensor]) -> "PreparedKernel":
+        """Bind to what stands for the pooled points, and a function of two sets of these."""
         kind = PreparedKernel
         if self.paired and 2 * len(points) ** 2 <= self.budget:
             kind = PreparedPairs

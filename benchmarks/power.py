@@ -1,0 +1,272 @@
+"""Power of the kernel tests on settings with published power, beside our fused test.
+
+python benchmarks/power.py                            # 200 repetitions of every row
+python benchmarks/power.py --repetitions 500 --only mixture,blob
+python benchmarks/power.py --minutes 2                # at most so long per row; run again to go on
+
+Rejections are kept in benchmarks/results/power.json, so a later run goes on where an earlier one
+stopped. Each repetition has a seed of its own. Samples of 200 points and more exchange labels
+within pairs (the wild bootstrap), smaller ones among all points. B = 499, level .05.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import setting
+
+from probmetrics.twosample import fused_test, mmd_fuse_test
+from probmetrics.twosample.aggregate import min_p
+from probmetrics.twosample.design import pooled
+from probmetrics.twosample.family import KernelFamily
+from probmetrics.twosample.fused import fused_collection
+from probmetrics.twosample.kernel import pooled_gaussian
+from probmetrics.twosample.permutation import PermutationOptions, component_values
+
+RESULTS = Path(__file__).parent / "results"
+LEVEL, B, BANDWIDTHS = 0.05, 499, 10
+METHODS = ("median MMD", "energy", "MMDAgg", "MMD-FUSE", "fused")
+SINGLE = METHODS[:-1]
+WILD = 200  # points from which labels are exchanged within pairs
+
+
+def perturbed_uniform(rng, n, d, bumps):
+    """Points of [0, 1]^d with density 1 + c P^{-1} Σ θ_ν Π G(P x − ν), by rejection."""
+    c = {1: 2.7, 2: 7.3}[d]
+    signs = rng.choice([-1.0, 1.0], size=(bumps,) * d)
+    top = 1 + c / bumps * math.exp(-d)
+    kept = np.empty((0, d))
+    while len(kept) < n:
+        x = rng.random((2 * n, d))
+        cell = np.minimum((x * bumps).astype(int), bumps - 1)
+        t = x * bumps - (cell + 1)  # ν = 1 … P, so t lies in (−1, 0)
+        density = 1 + c / bumps * signs[tuple(cell.T)] * _bump(t).prod(-1)
+        kept = np.concatenate([kept, x[rng.random(2 * n) * top < density]])
+    return kept[:n]
+
+
+def _bump(t):
+    left, right = (t > -1) & (t < -0.5), (t > -0.5) & (t < 0)
+    value = np.zeros_like(t)
+    value[left] = np.exp(-1 / (1 - (4 * t[left] + 3) ** 2))
+    value[right] = -np.exp(-1 / (1 - (4 * t[right] + 1) ** 2))
+    return value
+
+
+def uniforms(d, n, bumps):
+    return lambda rng: (rng.random((n, d)), perturbed_uniform(rng, n, d, bumps))
+
+
+def mixture(sigma, n=500):
+    """Four modes at (±20, ±20); in Y one of them has another spread."""
+
+    def draw(rng):
+        means = 20.0 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
+        which = rng.integers(0, 4, size=(2, n))
+        x, y = means[which] + rng.normal(size=(2, n, 2)) * np.array([1.0, 1.0])
+        own = which[1] == 3
+        y[own] = means[3] + sigma * (y[own] - means[3])
+        return x, y
+
+    return draw
+
+
+def blob(n=360):
+    """Nine modes; in Y they are correlated, each in its own way."""
+    slant = np.array([-0.02, -0.022, -0.024, -0.026, 0, 0.02, 0.022, 0.024, 0.026])
+
+    def draw(rng):
+        which = rng.integers(0, 9, size=(2, n))
+        places = np.stack([which // 3, which % 3], -1).astype(float)
+        noise = rng.normal(size=(2, n, 2)) * math.sqrt(0.03)
+        rho = slant[which[1]] / 0.03
+        noise[1, :, 1] = rho * noise[1, :, 0] + np.sqrt(1 - rho**2) * noise[1, :, 1]
+        return places[0] + noise[0], places[1] + noise[1]
+
+    return draw
+
+
+def high_mixture(d, half):
+    """Two modes half a unit apart in each coordinate; Y correlates two coordinates, ±.5 by mode."""
+
+    def draw(rng):
+        mode = np.repeat([0, 1], half)
+        x, y = 0.5 * mode[:, None] + rng.normal(size=(2, 2 * half, d))
+        own = y - 0.5 * mode[:, None]
+        rho = np.where(mode == 0, 0.5, -0.5)
+        y[:, 1] = 0.5 * mode + rho * own[:, 0] + np.sqrt(0.75) * own[:, 1]
+        return x[rng.permutation(2 * half)], y[rng.permutation(2 * half)]
+
+    return draw
+
+
+def normals(n, d, *, shift=0.0, scale=1.0, correlation=0.0):
+    def draw(rng):
+        x, y = rng.normal(size=(2, n, d))
+        common = rng.normal(size=(n, 1))
+        y = math.sqrt(1 - correlation) * y + math.sqrt(correlation) * common
+        return x, scale * y + shift
+
+    return draw
+
+
+def bimodal(n, gap):
+    """Against a normal of the same mean and variance, two modes ±gap."""
+
+    def draw(rng):
+        sign = rng.choice([-1.0, 1.0], size=(n, 1))
+        return rng.normal(size=(n, 1)), gap * sign + math.sqrt(1 - gap**2) * rng.normal(size=(n, 1))
+
+    return draw
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pair of distributions, and what was published for it."""
+
+    draw: object
+    published: dict = field(default_factory=dict)
+
+
+def mixture_row(sigma, fuse, aggregated):
+    return Row(mixture(sigma), {"MMD-FUSE": fuse, "MMDAgg": aggregated})
+
+
+def uniform_row(bumps, aggregated, median):
+    return Row(uniforms(1, 500, bumps), {"MMDAgg": aggregated, "median MMD": median})
+
+
+ROWS = {
+    "mean shift .25, n=50 d=10": Row(
+        normals(50, 10, shift=0.25), {"energy": 0.76, "MMDAgg": 0.67, "MMD-FUSE": 0.53}
+    ),
+    "scale 1.4, n=50 d=10": Row(
+        normals(50, 10, scale=1.4), {"energy": 0.79, "MMDAgg": 0.99, "MMD-FUSE": 1.0}
+    ),
+    "correlation .4, n=100 d=5": Row(normals(100, 5, correlation=0.4)),
+    "bimodal ±.9, equal moments, n=100 d=1": Row(bimodal(100, 0.9)),
+    "mixture sigma=.6, n=500": mixture_row(0.6, 0.945, 0.915),
+    "mixture sigma=.7, n=500": mixture_row(0.7, 0.51, 0.46),
+    "mixture sigma=1, n=500": mixture_row(1.0, 0.035, 0.05),
+    "mixture sigma=1.4, n=500": mixture_row(1.4, 0.235, 0.25),
+    "mixture sigma=1.6, n=500": mixture_row(1.6, 0.635, 0.675),
+    "mixture sigma=2, n=500": mixture_row(2.0, 0.905, 0.945),
+    "perturbed uniform P=1, n=500 d=1": uniform_row(1, 1.0, 1.0),
+    "perturbed uniform P=2, n=500 d=1": uniform_row(2, 0.988, 0.804),
+    "perturbed uniform P=3, n=500 d=1": uniform_row(3, 0.602, 0.082),
+    "perturbed uniform P=4, n=500 d=1": uniform_row(4, 0.228, 0.020),
+    "blob, n=360 d=2": Row(blob()),
+    "high-dimensional mixture, n=1000 d=10": Row(high_mixture(10, 500)),
+    "perturbed uniform P=1, n=1000 d=2": Row(uniforms(2, 1000, 1)),
+    "perturbed uniform P=2, n=1000 d=2": Row(uniforms(2, 1000, 2)),
+}
+
+
+def pvalues(x, y, seed, *, check=False):
+    """p-values of all methods on one pair of samples; one pass serves those of one grid."""
+    x, y = (torch.from_numpy(np.ascontiguousarray(z)) for z in (x, y))
+    wild = len(x) >= WILD
+    options = PermutationOptions(permutations=B, generator=seed, progress=False)
+    sample = pooled(x, y, paired=wild)
+    kernels = fused_collection(sample.z, BANDWIDTHS)
+    family = KernelFamily((*kernels, pooled_gaussian(sample.z)), paired=wild)
+    prepared = family.prepare(sample.z, sample.sizes)
+    observed, values, _ = component_values(prepared, sample.labelings, options)
+
+    def smallest(part):
+        return min_p(observed[part], values[:, part], exact=False, tolerance=prepared.tolerance)
+
+    grid = slice(0, 2 * BANDWIDTHS)
+    answer = {
+        "median MMD": smallest(slice(-1, None)).pvalue,
+        "energy": smallest(slice(len(kernels) - 1, len(kernels))).pvalue,
+        "MMDAgg": smallest(grid).pvalue,
+        "fused": smallest(slice(0, len(kernels))).pvalue,
+        "MMD-FUSE": mmd_fuse_test(
+            x, y, permutations=B, generator=seed, paired=wild, progress=False
+        ).pvalue,
+    }
+    if check:
+        whole = fused_test(x, y, permutations=B, generator=seed, paired=wild, progress=False)
+        assert whole.pvalue == answer["fused"], (whole.pvalue, answer["fused"])
+    return answer
+
+
+def run_row(name, found, repetitions, minutes):
+    """Add repetitions to a row until there are enough, or the time is up."""
+    begin = time.perf_counter()
+    done = found.get("repetitions", 0)
+    counts = {method: found.get("rejections", {}).get(method, 0) for method in METHODS}
+    while done < repetitions and time.perf_counter() - begin < 60 * minutes:
+        rng = np.random.default_rng([done, list(ROWS).index(name)])
+        x, y = ROWS[name].draw(rng)
+        values = pvalues(x, y, done, check=done == 0)
+        for method in METHODS:
+            counts[method] += values[method] <= LEVEL
+        done += 1
+    seconds = found.get("seconds", 0.0) + time.perf_counter() - begin
+    return {
+        "repetitions": done,
+        "rejections": {method: int(count) for method, count in counts.items()},
+        "seconds": round(seconds, 1),
+    }
+
+
+def table(results):
+    """Measured power, the published one in brackets, and the shortfall of the fused test."""
+    lines = [
+        "# Power",
+        "",
+        f"Share of rejections at level {LEVEL}, B = {B}; published power in brackets. The last "
+        "column is our fused test less the best of the others; the standard error of a share is "
+        "at most 1/(2√repetitions).",
+        "",
+        "| data | repetitions | " + " | ".join(METHODS) + " | fused − best |",
+        "| --- | --- |" + " --- |" * (len(METHODS) + 1),
+    ]
+    for name, row in ROWS.items():
+        found = results["rows"].get(name)
+        if not found:
+            continue
+        shares = {m: found["rejections"][m] / found["repetitions"] for m in METHODS}
+        cells = [
+            f"{shares[m]:.3f}" + (f" ({row.published[m]:g})" if m in row.published else "")
+            for m in METHODS
+        ]
+        gap = shares["fused"] - max(shares[m] for m in SINGLE)
+        lines.append(f"| {name} | {found['repetitions']} | {' | '.join(cells)} | {gap:+.3f} |")
+    made = results["setting"]
+    versions = ", ".join(f"{k} {v}" for k, v in made["versions"].items())
+    where = f"{made['machine']}; Python {made['python']}; {versions}; {made['date']}"
+    return "\n".join([*lines, "", f"{where}; `python benchmarks/power.py`", ""])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="most per row")
+    parser.add_argument("--only", default="", help="rows whose name contains one of these")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    path = RESULTS / "power.json"
+    for name in ROWS:
+        if not any(part in name for part in options.only.split(",")):
+            continue
+        results = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+        found = run_row(name, results["rows"].get(name, {}), options.repetitions, options.minutes)
+        results = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+        results["setting"] = setting(["probmetrics", "torch", "numpy"])
+        results["rows"][name] = found
+        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        (RESULTS / "power.md").write_text(table(results))
+        print(name, results["rows"][name], flush=True)
+
+
+if __name__ == "__main__":
+    main()
