@@ -23,6 +23,7 @@ from probmetrics.twosample.locations import characteristic_function_test, mean_e
 from probmetrics.twosample.mixed import mixed_test
 from probmetrics.twosample.multiplicity import adjust_pvalues, combine_pvalues
 from probmetrics.twosample.permutation import permutation_test
+from probmetrics.twosample.power import Power, SampleSize, power, sample_size
 from probmetrics.twosample.relative import RelativeResult, relative_test
 from probmetrics.twosample.result import TestResult
 from probmetrics.twosample.selected import selected_kernel_test
@@ -32,7 +33,9 @@ from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserste
 
 __all__ = [
     "EffectSizes",
+    "Power",
     "RelativeResult",
+    "SampleSize",
     "SequentialResult",
     "SequentialTest",
     "TestResult",
@@ -62,8 +65,10 @@ __all__ = [
     "mmd_test_from_gram",
     "nearest_neighbor_test",
     "permutation_test",
+    "power",
     "random_feature_test",
     "relative_test",
+    "sample_size",
     "selected_kernel_test",
     "sinkhorn_test",
     "sliced_wasserstein_test",
