@@ -93,8 +93,8 @@ def chart(boxes, arrows, size):
     axes.set(xlim=(0, 100), ylim=(0, 100))
     axes.axis("off")
     styles = {
-        "ask": dict(boxstyle="round,pad=0.5", fc=PALE, ec=INK),
-        "do": dict(boxstyle="square,pad=0.5", fc="#ebf8ff", ec=BLUE),
+        "ask": {"boxstyle": "round,pad=0.5", "fc": PALE, "ec": INK},
+        "do": {"boxstyle": "square,pad=0.5", "fc": "#ebf8ff", "ec": BLUE},
     }
     for start, end, text in arrows:
         (x0, y0), (x1, y1) = boxes[start][:2], boxes[end][:2]
@@ -102,7 +102,7 @@ def chart(boxes, arrows, size):
             "",
             (x1, y1),
             (x0, y0),
-            arrowprops=dict(arrowstyle="->", color="#718096", shrinkA=18, shrinkB=24),
+            arrowprops={"arrowstyle": "->", "color": "#718096", "shrinkA": 18, "shrinkB": 24},
             zorder=1,
         )
         axes.text(
@@ -113,7 +113,7 @@ def chart(boxes, arrows, size):
             color="#4a5568",
             ha="center",
             va="center",
-            bbox=dict(fc="white", ec="none", pad=1.2),
+            bbox={"fc": "white", "ec": "none", "pad": 1.2},
             zorder=2,
         )
     for x, y, text, kind in boxes.values():

@@ -29,3 +29,35 @@ from probmetrics.data.toys import high_quality_share as high_quality_share
 from probmetrics.data.toys import modes_covered as modes_covered
 from probmetrics.data.toys import ring_of_gaussians as ring_of_gaussians
 from probmetrics.data.toys import two_gaussians as two_gaussians
+
+__all__ = [
+    "FAMILIES",
+    "TOYS",
+    "AbstractTwoSampleFamily",
+    "Blob",
+    "Correlation",
+    "DataError",
+    "Dataset",
+    "EqualMomentBimodal",
+    "FourModes",
+    "GaussianMixture",
+    "HighDimensionalMixture",
+    "ImageFiles",
+    "MeanShift",
+    "Moons",
+    "PerturbedUniform",
+    "PublishedPower",
+    "Scale",
+    "equal_mixture",
+    "fgan_mixture",
+    "gaussian_sampler",
+    "grid_of_gaussians",
+    "high_quality_share",
+    "modes_covered",
+    "open_images",
+    "read",
+    "read_embedded",
+    "read_statistics",
+    "ring_of_gaussians",
+    "two_gaussians",
+]
