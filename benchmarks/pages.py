@@ -15,6 +15,13 @@ RESULTS = Path(__file__).parent / "results"
 SIZE = re.compile(r"n=([\d_]+)")
 DIMENSION = re.compile(r"\bd=(\d+)")
 
+SHARES = """# Shares of the machine's ceilings
+
+The work each problem cannot do without, the time it would take at the [measured
+ceilings](ceilings.md) one after the other, and the [time taken](speed.md). Work that depends on
+convergence (Sinkhorn) or on pivots (the linear programme) is not counted.
+"""
+
 
 def floor(name, rate):
     """(seconds the counted work takes at the ceilings, the work in words); None if not counted."""
@@ -95,12 +102,7 @@ def make(source):
     names = sorted(path.stem for path in folder.glob("*.md"))
     speed, ceilings = load("speed.json"), load("ceilings.json")
     if speed and ceilings:
-        text = (
-            "# Shares of the machine's ceilings\n\nThe work each problem cannot do without, the time "
-            "it would take at the [measured ceilings](ceilings.md) one after the other, and the [time "
-            "taken](speed.md). Work that depends on convergence (Sinkhorn) or on pivots (the "
-            "linear programme) is not counted.\n\n" + "\n".join(shares(speed, ceilings)) + "\n"
-        )
+        text = "\n".join([SHARES, *shares(speed, ceilings), ""])
         (folder / "shares.md").write_text(text, encoding="utf-8")
         names = sorted([*names, "shares"])
     first = [name for name in ("speed", "ceilings", "shares") if name in names]
