@@ -152,8 +152,7 @@ class DeepKernel:
 
     def features(self, x: Tensor) -> Tensor:
         """Standardised points beside their features, each in units of its bandwidth."""
-        points = torch.as_tensor(x).to(self.centre)
-        inputs = (points - self.centre) / self.scale
+        inputs = (x.to(self.centre) - self.centre) / self.scale
         learned = self.network(inputs).flatten(1)
         return torch.cat([inputs / self.outer, learned / self.inner], dim=-1)
 
