@@ -8,12 +8,13 @@ ceiling is what the machine reaches when nothing disturbs it.
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from measure import setting
+from measure import CORES, QUIET, _busy, setting
 
 RESULTS = Path(__file__).parent / "results"
 TILE = (512, 512)
@@ -21,14 +22,16 @@ THREADS = 2
 
 
 def best(call, *, seconds=1.5):
-    """Fewest seconds of one call."""
+    """Fewest seconds of one call, and the share of the machine that others used meanwhile."""
     call()
     samples, begin = [], time.perf_counter()
+    busy, own = _busy(), time.process_time()
     while time.perf_counter() - begin < seconds or len(samples) < 5:
         start = time.perf_counter()
         call()
         samples.append(time.perf_counter() - start)
-    return min(samples)
+    others = _busy() - busy - (time.process_time() - own)
+    return min(samples), max(0.0, others) / ((time.perf_counter() - begin) * CORES)
 
 
 def product(dtype, size=2048):
@@ -111,13 +114,20 @@ def rows():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=1.5, help="spent on each row")
+    parser.add_argument("--force", action="store_true", help="write disturbed measurements too")
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
-    table = {}
+    table, disturbed = {}, []
     for key, what, unit, scale, (work, call) in rows():
-        rate = work / best(call, seconds=options.seconds)
+        least, others = best(call, seconds=options.seconds)
+        rate = work / least
         table[key] = {"what": what, "unit": unit, "rate": rate, "shown": rate / scale}
-        print(f"{key:20} {rate / scale:8.3g} {unit}", flush=True)
+        mark = f"   others used {others:.0%} of the machine" if others > QUIET else ""
+        disturbed += [key] if mark else []
+        print(f"{key:20} {rate / scale:8.3g} {unit}{mark}", flush=True)
+    if disturbed and not options.force:
+        print("Nothing written: the machine was not idle. Run again, or with --force.")
+        return 1
     facts = setting(["torch", "numpy"])
     report = {
         **facts,
@@ -128,6 +138,7 @@ def main():
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "ceilings.json").write_text(json.dumps(report, indent=1) + "\n")
     (RESULTS / "ceilings.md").write_text(page(report))
+    return 0
 
 
 def page(report):
@@ -150,4 +161,4 @@ def page(report):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

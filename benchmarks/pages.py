@@ -99,13 +99,15 @@ def make(source):
     for path in sorted(RESULTS.glob("*")):
         if path.suffix in (".md", ".png"):
             shutil.copy(path, folder / path.name)
-    names = sorted(path.stem for path in folder.glob("*.md"))
     speed, ceilings = load("speed.json"), load("ceilings.json")
-    if speed and ceilings:
-        text = "\n".join([SHARES, *shares(speed, ceilings), ""])
-        (folder / "shares.md").write_text(text, encoding="utf-8")
-        names = sorted([*names, "shares"])
-    first = [name for name in ("speed", "ceilings", "shares") if name in names]
+    found = shares(speed, ceilings) if speed and ceilings else ["Not measured yet."]
+    (folder / "shares.md").write_text("\n".join([SHARES, *found, ""]), encoding="utf-8")
+    for name in ("speed", "ceilings"):  # pages that others link to
+        path = folder / f"{name}.md"
+        if not path.exists():
+            path.write_text(f"# {name.capitalize()}\n\nNot measured yet.\n", encoding="utf-8")
+    names = sorted(path.stem for path in folder.glob("*.md"))
+    first = ["speed", "ceilings", "shares"]
     listed = "\n".join([*first, *(name for name in names if name not in first)])
     (folder / "index.md").write_text(
         "# Benchmarks and studies\n\nEach page says machine, versions, date and command. "
