@@ -1,8 +1,9 @@
 """Row blocks on several cores, each core with its own cache-sized tiles."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -35,8 +36,14 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
             work(tasks[index::threads])
 
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(share, index) for index in range(threads)]
-        for future in futures:
-            future.result()
+    futures = [_pool(os.getpid(), threads).submit(share, index) for index in range(threads)]
+    wait(futures)  # all of them, also when one fails: the others still write
     torch.set_num_threads(before)  # what threads born later start with
+    for future in futures:
+        future.result()
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """The workers of this process; a forked child must not wait for its parent's."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="probmetrics")

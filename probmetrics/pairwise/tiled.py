@@ -66,8 +66,7 @@ def row_gradient(pairs: Pairs, coefficient: Coefficient) -> Tensor:
         coefficient: Called with (s, slopes, entries, rows, columns); may overwrite ``slopes``.
     """
     tasks = pairs.row_blocks()
-    centred = pairs.rows
-    gradient = torch.empty_like(centred)
+    gradient = pairs.u.new_empty(pairs.batch, pairs.n, pairs.d)
 
     def work(share: Sequence[Block]) -> None:
         buffer = pairs.buffer()
@@ -79,8 +78,7 @@ def row_gradient(pairs: Pairs, coefficient: Coefficient) -> Tensor:
                 slopes = pairs.slopes(s)
                 weighted = coefficient(s, slopes, block.entries, block.rows, columns)
                 sums.baddbmm_(weighted, pairs.v[block.entries, columns])
-            rows = centred[block.entries, block.rows]
-            gradient[block.entries, block.rows] = pairs.pull_rows(rows, sums)
+            gradient[block.entries, block.rows] = pairs.pull_rows(u, sums)
 
     run_tasks(work, tasks, pairs.count)
     return gradient

@@ -1,6 +1,6 @@
 """Samples prepared so that one matrix product gives a tile of any ground."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,8 @@ from probmetrics.pairwise.ground import (
 
 ROWS = 512
 COLUMNS = 512
+SMALL = 2**16  # pairs of a problem that is too small to be split
+TOGETHER = 2**20  # entries of a tile of many small problems
 CUDA_TILE = 2**24  # entries of a tile on a device with many cores
 
 
@@ -56,9 +58,9 @@ class Pairs:
         self.rate = float(rate)
         self.dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         if isinstance(ground.geometry, SquaredGeometry):
-            centre = centre_of(x, y)
-            self._augment(x, y, centre)
-            if self.dtype != torch.float64 and self._too_coarse(x, y):
+            centre = centre_of(x) if self.same else centre_of(x, y)
+            norms = self._augment(x, y, centre)
+            if self.dtype != torch.float64 and self._too_coarse(x, y, norms):
                 self.dtype = torch.float64
                 self._augment(x, y, centre)
         elif isinstance(ground.geometry, InnerGeometry):
@@ -69,7 +71,7 @@ class Pairs:
             self.row_offset = ground.offset(x.to(self.dtype))
             self.column_offset = ground.offset(y.to(self.dtype))
 
-    def _too_coarse(self, x: Tensor, y: Tensor) -> bool:
+    def _too_coarse(self, x: Tensor, y: Tensor, norms: Sequence[Tensor]) -> bool:
         """Whether float32 would lose the distances that matter: those of a kernel's length scale.
 
         Without such a scale, the shorter ones between points. Told on the CPU only; elsewhere
@@ -77,27 +79,30 @@ class Pairs:
         """
         if not readable(x):
             return False
-        rows, columns = self.u[..., self.d].abs().max(), self.v[..., self.d + 1].max()
-        largest = max(float(rows) / abs(self.rate), float(columns))
+        largest = max(float(each.max()) for each in norms)
         scaled = self.rate != 1.0 and not self.ground.kinked
         return coarse(largest, x, y, abs(self.rate) ** -0.5 if scaled else None)
 
-    def _augment(self, x: Tensor, y: Tensor, centre: Tensor) -> None:
-        centre = centre.to(self.dtype)
-        x, y = x.to(self.dtype) - centre, y.to(self.dtype) - centre
+    def _augment(self, x: Tensor, y: Tensor, centre: Tensor) -> list[Tensor]:
+        """Prepare u and v; returns the squared norms in them."""
         # Rounding of the product can leave a tie at a small distance above zero, which a square
         # root would magnify; a distance below the resolution counts as zero.
         snap = 4.0 * torch.finfo(self.dtype).eps if self.ground.kinked else 0.0
-        d = self.d
-        self.u = x.new_empty(self.batch, self.n, d + 2)
-        torch.mul(x, -2.0 * self.rate, out=self.u[..., :d])
-        torch.mul(x.square().sum(-1), self.rate * (1.0 - snap), out=self.u[..., d])
-        self.u[..., d + 1] = self.rate
-        self.v = y.new_empty(self.batch, self.m, d + 2)
-        self.v[..., :d] = y
+        d, centre = self.d, centre.to(self.dtype)
+        self.v = y.new_empty(self.batch, self.m, d + 2, dtype=self.dtype)
+        columns = torch.sub(y.to(self.dtype), centre, out=self.v[..., :d])
         self.v[..., d] = 1.0
-        torch.mul(y, y, out=y)
-        torch.sum(y, dim=-1, out=self.v[..., d + 1])
+        norms = [torch.einsum("...d,...d->...", columns, columns)]
+        self.v[..., d + 1] = norms[0]
+        self.u = x.new_empty(self.batch, self.n, d + 2, dtype=self.dtype)
+        rows = columns
+        if not self.same:
+            rows = torch.sub(x.to(self.dtype), centre, out=self.u[..., :d])
+            norms.append(torch.einsum("...d,...d->...", rows, rows))
+        torch.mul(rows, -2.0 * self.rate, out=self.u[..., :d])
+        torch.mul(norms[-1], self.rate * (1.0 - snap), out=self.u[..., d])
+        self.u[..., d + 1] = self.rate
+        return norms
 
     def arguments(self, entries: slice, rows: slice, columns: slice, buffer: Tensor) -> Tensor:
         """s = rate · t on a tile, shape (entries, rows, columns), written into ``buffer``."""
@@ -129,34 +134,33 @@ class Pairs:
         """The derivative of the ground in t on a tile, in fresh memory."""
         return self.ground.tile_slope(s, self.d)
 
-    def pull_rows(self, x: Tensor, sums: Tensor) -> Tensor:
-        """Gradient in x from sums = Σ_j M_ij v_j, M the weighted slopes: shape (…, d).
+    def pull_rows(self, u: Tensor, sums: Tensor) -> Tensor:
+        """Gradient in the rows u from sums = Σ_j M_ij v_j, M the weighted slopes: shape (…, d).
 
         For squared distances ∂t/∂x_i = 2 (x_i − y_j), so Σ_j M_ij ∂t/∂x_i needs only M·y and M·1.
         """
         if isinstance(self.ground.geometry, InnerGeometry):
             return sums
         d = self.d
-        return 2.0 * (x * sums[..., d : d + 1] - sums[..., :d])
+        pulled = u[..., :d] * sums[..., d : d + 1]
+        return pulled.mul_(-1.0 / self.rate).sub_(sums[..., :d], alpha=2.0)
 
-    def pull_columns(self, y: Tensor, sums: Tensor) -> Tensor:
-        """Gradient in y from sums = Σ_i M_ij u_i, shape (…, d)."""
+    def pull_columns(self, v: Tensor, sums: Tensor) -> Tensor:
+        """Gradient in the columns v from sums = Σ_i M_ij u_i, shape (…, d)."""
         if isinstance(self.ground.geometry, InnerGeometry):
             return sums / self.rate
         d = self.d
-        return 2.0 * (y * sums[..., d + 1 : d + 2] + 0.5 * sums[..., :d]) / self.rate
+        pulled = v[..., :d] * sums[..., d + 1 : d + 2]
+        return pulled.mul_(2.0 / self.rate).add_(sums[..., :d], alpha=1.0 / self.rate)
 
     @property
-    def rows(self) -> Tensor:
-        """The centred x that goes with ``pull_rows``."""
-        if isinstance(self.ground.geometry, InnerGeometry):
-            return self.u
-        return self.u[..., : self.d] / (-2.0 * self.rate)
+    def together(self) -> bool:
+        """Whether these are many small problems.
 
-    @property
-    def columns(self) -> Tensor:
-        """The centred y that goes with ``pull_columns``."""
-        return self.v[..., : self.d]
+        One operation then covers enough of them to be shared by torch's own threads: whole
+        problems go to each core, and a tile stays where it is from one operation to the next.
+        """
+        return self.batch > 1 and 0 < self.n * self.m <= SMALL
 
     def tile_shape(self) -> tuple[int, int, int]:
         """Batch entries, rows and columns of a tile that stays in cache."""
@@ -164,6 +168,8 @@ class Pairs:
             side = int(CUDA_TILE**0.5)
             rows, columns = min(self.n, side), min(self.m, side)
             return max(1, CUDA_TILE // (rows * columns)), rows, columns
+        if self.together:
+            return max(1, TOGETHER // (self.n * self.m)), self.n, self.m
         rows, columns = min(self.n, ROWS), min(self.m, COLUMNS)
         return max(1, ROWS * COLUMNS // (rows * columns)), rows, columns
 
@@ -185,5 +191,5 @@ class Pairs:
 
     @property
     def count(self) -> int:
-        """Number of pairs."""
-        return self.batch * self.n * self.m
+        """Number of pairs to share among threads of our own; none where torch's do better."""
+        return 0 if self.together else self.batch * self.n * self.m

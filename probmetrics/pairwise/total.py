@@ -159,21 +159,16 @@ class Sweep:
         need_x, _, need_a, _ = self.wanted
         dx = dy = da = db = None
         factor = self.factor * (1.0 if self.multiple is None else self.multiple)
+        pulled = self._column_pull()
         if need_x:
             assert self.row_pull is not None
-            dx = p.pull_rows(p.rows, self.row_pull)
+            dx = p.pull_rows(p.u, self.row_pull)
             self.row_pull = None
-        if self.pull_columns:
-            pulled = self.shares[0][1].column_pull
-            for _, share in self.shares[1:]:
-                assert pulled is not None
-                assert share.column_pull is not None
-                pulled += share.column_pull
-            assert pulled is not None
-            dy = p.pull_columns(p.columns, pulled)
+        if pulled is not None:
+            dy = p.pull_columns(p.v, pulled)
             if self.symmetric:
                 assert dx is not None
-                dx, dy = 2.0 * (dx + dy), None
+                dx, dy = dx.add_(dy).mul_(2.0), None
         if need_a:
             da = self.row_sums
         if self.sum_columns:
@@ -187,6 +182,15 @@ class Sweep:
             None if g is None else g.to(dtype)
             for g, dtype in zip((*moved, da, db), dtypes, strict=True)
         ]
+
+    def _column_pull(self) -> Tensor | None:
+        """The columns' sums of all threads."""
+        whole = self.shares[0][1].column_pull
+        for _, share in self.shares[1:]:
+            if whole is not None and share.column_pull is not None:
+                whole += share.column_pull
+            share.column_pull = None  # as large as the sample: not kept longer than needed
+        return whole
 
 
 @dataclass

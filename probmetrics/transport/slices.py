@@ -1,10 +1,14 @@
 """Costs along many directions, a block at a time: memory stays that of the samples."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from probmetrics._checks import readable
+from probmetrics.pairwise.threads import run_tasks
+from probmetrics.pairwise.tiles import blocks
 from probmetrics.transport.quantiles import line_cost
 
 BLOCK = 2**18  # projected numbers held at a time
@@ -90,16 +94,25 @@ def _cost_and_slopes(
 def costs_by_block(
     x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, theta: Tensor, p: float
 ) -> Tensor:
-    """W_p^p along each direction, shape (*batch, L), in float64, without a gradient."""
-    step = _block_size(x, y)
-    blocks = theta.split(step, dim=-2)
-    first = _costs(p, x, y, a, b, blocks[0])
+    """W_p^p along each direction, shape (*batch, L), in float64, without a gradient.
+
+    Blocks of directions go to the cores whole: projected, sorted and summed in one core's cache.
+    """
+    groups = blocks(theta.shape[-2], _block_size(x, y))
+    first = _costs(p, x, y, a, b, theta[..., groups[0], :])
     # Filled in place: small results left between the blocks' buffers would keep the allocator
     # from using those again.
     costs = first.new_empty(*first.shape[:-1], theta.shape[-2])
-    costs[..., : first.shape[-1]] = first
-    for k, block in enumerate(blocks[1:], 1):
-        costs[..., k * step : (k + 1) * step] = _costs(p, x, y, a, b, block)
+    costs[..., groups[0]] = first
+
+    def work(share: Sequence[slice]) -> None:
+        for rows in share:
+            costs[..., rows] = _costs(p, x, y, a, b, theta[..., rows, :])
+
+    if readable(x) and torch.autograd.forward_ad._current_level < 0:
+        run_tasks(work, groups[1:], costs.numel() * (x.shape[-2] + y.shape[-2]))
+    else:
+        work(groups[1:])
     return costs
 
 
