@@ -35,7 +35,7 @@ nitpick_ignore_regex = [
     ("py:exc", r"\w*(Error|Warning)"),
     ("py:class", r"(torch|numpy|collections|pathlib|probmetrics\.\w+)\..*"),
 ]
-suppress_warnings = ["config.cache", "toc.empty_glob"]
+suppress_warnings = ["config.cache"]
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3

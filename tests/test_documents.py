@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 RUN = [
     "README.md",
     "docs/start.md",
-    "docs/choose.md",
+    "docs/which-distance.md",
     "docs/theory.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "howto").glob("*.md")),
 ]
