@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,14 +10,10 @@ from torch import Tensor
 from probmetrics.pairwise import Total, reduce_pairs
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.transport.anderson import Anderson
-from probmetrics.transport.marginals import Marginal
+from probmetrics.transport.marginals import Marginal, Update
 from probmetrics.transport.semidual import ARMIJO, SHRINKS, QuasiNewton
-from probmetrics.transport.sweeps import (
-    AbstractSweeper,
-    CachedSweeper,
-    EntropicProblem,
-    StreamedSweeper,
-)
+from probmetrics.transport.starting import coarsened, gaussian_start, refined
+from probmetrics.transport.sweeps import WIDE, EntropicProblem, Sweeper
 
 PATIENCE = 15  # passes in which the error has to halve, or quasi-Newton steps take over
 STALLED = 40  # steps without a smaller error after which rounding is what limits it
@@ -24,9 +21,12 @@ MEMORY = 6  # differences that the acceleration keeps
 FINE = 0.02  # an ε below this share of the mean cost is approached from above
 ANNEALING = 0.3  # by which factor
 LOOSE = 0.1  # accuracy asked of the problems on the way
-CACHED_BYTES = 2**26  # a kernel of this size is kept in memory,
+SMALL_PAIRS = 2**18  # up to here problems that converge slowly are solved by Newton's steps,
+SMALL_POINTS = 512  # if their systems are of this size at most,
+ROUNDING = 1e-11  # an error that more passes may not lower
+HARD = 100  # after as many passes
+KEPT_BYTES = 2**26  # a kernel of this size is kept in memory,
 WIDE_BYTES = 2**30  # and of this one where points are wide, so that forming it is the work
-WIDE = 32
 
 
 @dataclass
@@ -57,14 +57,13 @@ def mean_cost(problem: EntropicProblem) -> Tensor:
     return total
 
 
-def make_sweeper(problem: EntropicProblem, epsilon: Tensor, backend: str) -> AbstractSweeper:
+def make_sweeper(problem: EntropicProblem, epsilon: Tensor, backend: str) -> Sweeper:
     """A sweeper that keeps the kernel where memory allows and it pays, else one that streams."""
     batch, n, d = problem.x.shape
     m = problem.y.shape[-2]
     size = batch * n * m * (8 if problem.x.dtype == torch.float64 else 4)
-    fits = size <= CACHED_BYTES or (d >= WIDE and size <= WIDE_BYTES)
-    cached = fits if backend == "auto" else backend == "dense"
-    return (CachedSweeper if cached else StreamedSweeper)(problem, epsilon)
+    fits = size <= KEPT_BYTES or (d >= WIDE and size <= WIDE_BYTES)
+    return Sweeper(problem, epsilon, kept=fits if backend == "auto" else backend == "dense")
 
 
 def schedule(epsilon: Tensor, scale: Tensor) -> list[Tensor]:
@@ -98,10 +97,76 @@ def solve(
         backend: "auto", "dense" (kernel in memory) or "tiled" (streamed).
         start: g to start from, shape (B, m).
     """
-    g = torch.zeros_like(problem.b) if start is None else start
-    f: Tensor | None = None
-    stages = [epsilon] if start is not None else schedule(epsilon, mean_cost(problem))
-    steps = 0
+    options: dict[str, Any] = {"max_steps": max_steps, "backend": backend}
+    found = _descend(problem, epsilon, sides, start, tolerance=tolerance, **options)
+    near = float(found.error.max()) <= max(tolerance, ROUNDING)
+    if not found.converged and not near and found.steps < max_steps:
+        found = _mended(problem, epsilon, sides, found, tolerance, max_steps, backend)
+    return _with_idle(problem, epsilon, sides, found)
+
+
+def _mended(
+    problem: EntropicProblem,
+    epsilon: Tensor,
+    sides: tuple[Marginal, Marginal],
+    found: Solution,
+    tolerance: float,
+    max_steps: int,
+    backend: str,
+) -> Solution:
+    """The solution with the entries that missed the tolerance solved the slow way, one by one."""
+    from probmetrics.transport.ladder import solve_ladder
+
+    done, steps = found.steps, found.steps
+    fields = ("f", "g", "log_r", "log_c", "error")
+    for k in (~(found.error <= tolerance)).nonzero().squeeze(-1).tolist():
+        one, eps = problem.entry(k), epsilon[k : k + 1]
+        slow = solve_ladder(
+            one, eps, sides, tolerance=tolerance, max_steps=max_steps - done, backend=backend
+        )
+        steps = max(steps, done + slow.steps)
+        if not float(slow.error) >= float(found.error[k]):
+            for name in fields:
+                getattr(found, name)[k] = getattr(slow, name)[0]
+    found.steps, found.converged = steps, bool((found.error <= tolerance).all())
+    return found
+
+
+def is_small(problem: EntropicProblem) -> bool:
+    """Whether systems of equations in one potential of each problem are cheap."""
+    n, m = problem.x.shape[1], problem.y.shape[1]
+    return n * m <= SMALL_PAIRS and m <= SMALL_POINTS
+
+
+def _descend(
+    problem: EntropicProblem,
+    epsilon: Tensor,
+    sides: tuple[Marginal, Marginal],
+    start: Tensor | None,
+    *,
+    tolerance: float,
+    max_steps: int,
+    backend: str,
+) -> Solution:
+    """Solve at one ε after the other, each from the last."""
+    smooth = all(side.smooth for side in sides)
+    stages, steps = [epsilon], 0
+    guess: tuple[Tensor, Tensor] | None = None
+    if start is None:
+        stages = schedule(epsilon, mean_cost(problem))
+        coarse = coarsened(problem)
+        if coarse is not None:
+            few, groups = coarse
+            near = max(0.3 * tolerance, 1e-4)
+            rough = _descend(
+                few, epsilon, sides, None, tolerance=near, max_steps=max_steps, backend="dense"
+            )
+            f, g = refined(problem, few, groups, rough.f, rough.g, epsilon)
+            guess, stages = (f, Update(sides[1], epsilon)(g)), [epsilon]
+    fine = len(stages) > 1
+    if guess is None:
+        guess = first_guess(problem, stages[0], sides)
+    f, g = guess[0], guess[1] if start is None else start
     for k, stage in enumerate(stages):
         last = k == len(stages) - 1
         ahead = len(stages) - 1 - k
@@ -109,26 +174,51 @@ def solve(
         if left < 1 and not last:
             continue  # too few passes for the whole way down: begin nearer to the end
         sweeper = make_sweeper(problem, stage, backend)
-        fine = len(stages) > 1 and all(side.smooth for side in sides)
-        found = (_climb if fine else _iterate)(
-            sweeper,
-            sides,
-            g,
-            f,
-            tolerance=tolerance if last else max(tolerance, LOOSE),
-            max_steps=left if last else min(left, 30),
-        )
+        goal = tolerance if last else max(tolerance, LOOSE)
+        most = max(1, min(left, HARD if is_small(problem) else left) if last else min(left, 30))
+        if fine and smooth:
+            found = _climb(sweeper, sides, g, f, tolerance=goal, max_steps=most)
+        else:
+            found = _iterate(sweeper, sides, g, f, tolerance=goal, max_steps=most)
         f, g = found.f, found.g
         steps += found.steps
     found.steps = steps
     return found
 
 
+def first_guess(
+    problem: EntropicProblem, epsilon: Tensor, sides: tuple[Marginal, Marginal]
+) -> tuple[Tensor, Tensor]:
+    """Potentials to start from without having seen a pair."""
+    if type(problem.ground) is SqEuclidean:
+        f, g = gaussian_start(problem.detached(), epsilon)
+        if all(side.reach is None for side in sides):
+            return f, g
+        return f, torch.zeros_like(g)
+    return torch.zeros_like(problem.a), torch.zeros_like(problem.b)
+
+
+def _with_idle(
+    problem: EntropicProblem,
+    epsilon: Tensor,
+    sides: tuple[Marginal, Marginal],
+    found: Solution,
+) -> Solution:
+    """The solution with the potentials of points without mass, which no pass has to get right."""
+    idle = problem.b == 0
+    if bool(idle.any()):
+        raw = problem.transposed().softmin(found.f, epsilon)
+        g = Update(sides[1], epsilon)(raw)
+        found.g = torch.where(idle, g, found.g)
+        found.log_c = torch.where(idle, (g - raw) / epsilon.unsqueeze(-1), found.log_c)
+    return found
+
+
 def _iterate(
-    sweeper: AbstractSweeper,
+    sweeper: Sweeper,
     sides: tuple[Marginal, Marginal],
     g: Tensor,
-    f: Tensor | None,
+    f: Tensor,
     *,
     tolerance: float,
     max_steps: int,
@@ -143,7 +233,6 @@ def _iterate(
     mass = p.b.sum(-1)
     row_update, column_update = (Update(side, epsilon) for side in sides)
     anderson = Anderson(MEMORY, p.b / mass.unsqueeze(-1))
-    f = row_update(p.softmin(g, epsilon)) if f is None else f
     best: Solution | None = None
     before = float("inf")
     for step in range(1, max_steps + 1):
@@ -151,15 +240,17 @@ def _iterate(
         image = column_update(g - eps * log_c)
         miss = ((g - image) / eps).clamp(max=80.0)  # log c where the marginal is exact
         error = (p.b * torch.expm1(miss).abs()).sum(-1) / mass
-        best = _better(best, Solution(f, g, log_r, log_c, error, False, step))
+        best = better(best, Solution(f, g, log_r, log_c, error, False, step))
         if bool((best.error <= tolerance).all()):
             best.converged = True
             break
         if step % PATIENCE == 0:
             worst = float(best.error.max())
             smooth = all(side.smooth for side in sides)
+            if is_small(p) and worst > 0.5 * before:
+                break  # Newton's steps take over
             if worst >= before and not smooth:
-                break  # rounding, not the number of passes, is what limits the error
+                break
             if worst > 0.5 * before and smooth and step < max_steps:
                 rest = _climb(
                     sweeper,
@@ -181,10 +272,10 @@ def _iterate(
 
 
 def _climb(
-    sweeper: AbstractSweeper,
+    sweeper: Sweeper,
     sides: tuple[Marginal, Marginal],
     g: Tensor,
-    f: Tensor | None,
+    f: Tensor,
     *,
     tolerance: float,
     max_steps: int,
@@ -195,7 +286,6 @@ def _climb(
     row_update, column_update = (Update(side, epsilon) for side in sides)
     newton = QuasiNewton(column_update(epsilon.unsqueeze(-1) / p.b.clamp_min(1e-300)))
     noise = (1e-14 if sweeper.dtype == torch.float64 else 2e-6) * epsilon * mass
-    f = row_update(p.softmin(g, epsilon)) if f is None else f
 
     def visit(f: Tensor, g: Tensor, step: int) -> tuple[Solution, Tensor, Tensor]:
         f, log_r, log_c = sweeper.sweep(f, g, row_update)
@@ -225,14 +315,14 @@ def _climb(
         stalled = 0 if bool(moving.any()) else stalled + 1
         newton.learn(trial.g - now.g, gradient - steeper)
         now, dual, gradient = trial, risen, steeper
-        best = _better(best, now)
+        best = better(best, now)
         if stalled >= STALLED:
             break
     best.converged, best.steps = bool((best.error <= tolerance).all()), step
     return best
 
 
-def _better(best: Solution | None, new: Solution) -> Solution:
+def better(best: Solution | None, new: Solution) -> Solution:
     """Each batch entry from whichever has the smaller error there."""
     if best is None:
         return new
@@ -247,70 +337,3 @@ def _better(best: Solution | None, new: Solution) -> Solution:
         False,
         new.steps,
     )
-
-
-class Update:
-    """A marginal's update bound to ε, on all batch entries or on some."""
-
-    def __init__(self, side: Marginal, epsilon: Tensor) -> None:
-        self.side, self.epsilon = side, epsilon
-
-    def __call__(self, raw: Tensor) -> Tensor:
-        return self.side.update(raw, self.epsilon)
-
-    def of(self, raw: Tensor, entries: slice) -> Tensor:
-        """The update on some entries of the batch."""
-        return self.side.update(raw, self.epsilon[entries])
-
-
-def solve_symmetric(
-    problem: EntropicProblem,
-    epsilon: Tensor,
-    side: Marginal,
-    *,
-    tolerance: float,
-    max_steps: int,
-    backend: str,
-) -> Solution:
-    """The problem from a measure to itself, where f = g: f ← (f + T f) / 2 converges fast.
-
-    Args:
-        problem: With y = x and b = a.
-        epsilon: ε per batch entry.
-        side: What both marginals owe a.
-        tolerance: As in ``solve``.
-        max_steps: As in ``solve``.
-        backend: As in ``solve``.
-
-    References:
-        Feydy et al. (2019), "Interpolating between optimal transport and MMD using Sinkhorn
-        divergences", eq. 25.
-    """
-    mass = problem.a.sum(-1)
-    f = torch.zeros_like(problem.a)
-    steps = 0
-    for stage in schedule(epsilon, mean_cost(problem)):
-        last = stage is epsilon
-        sweeper = make_sweeper(problem, stage, backend)
-        eps = stage.unsqueeze(-1)
-        update = Update(side, stage)
-        goal = tolerance if last else max(tolerance, LOOSE)
-        left = max_steps - steps if last else 10
-        f = update(problem.softmin(f, stage)) if steps == 0 else f
-        f = 0.5 * f if steps == 0 else f  # from g = 0 the fixed point is near the half
-        lowest, since = float("inf"), 0
-        for _ in range(max(1, left)):
-            image = update(sweeper.rows(f, f))
-            steps += 1
-            miss = ((f - image) / eps).clamp(max=80.0)
-            error = (problem.a * torch.expm1(miss).abs()).sum(-1) / mass
-            worst = float(error.max())
-            since = 0 if worst < lowest else since + 1
-            lowest = min(lowest, worst)
-            if worst <= goal or since >= STALLED:
-                break
-            f = 0.5 * (f + image)
-    # At f both marginals are a · exp((f − T f) / ε) with T the update of an exact marginal.
-    raw_log = miss if side.reach is None else (f - sweeper.rows(f, f)) / eps
-    converged = bool((error <= tolerance).all())
-    return Solution(f, f, raw_log, raw_log, error, converged, steps)

@@ -16,11 +16,12 @@ from probmetrics.pairwise.reductions import AbstractReduction, Reading, per_entr
 from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Pairs, blocks
 from probmetrics.transport.conjugate import conjugate_gradients
-from probmetrics.transport.entropic import Solution, solve, solve_symmetric
+from probmetrics.transport.entropic import Solution, solve
 from probmetrics.transport.entropic_plan import PlanSum
 from probmetrics.transport.marginals import Marginal
 from probmetrics.transport.sinkhorn import Task, admit, warn_unless_converged
 from probmetrics.transport.sweeps import EntropicProblem
+from probmetrics.transport.symmetric import solve_symmetric
 
 TILE = 2**16  # coordinates of differences in a tile of a general cost
 Sides = tuple[Marginal, Marginal]

@@ -15,7 +15,6 @@ from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransp
 from probmetrics.transport.entropic_value import dual_value, envelope, primal_value
 from probmetrics.transport.envelope import unit
 from probmetrics.transport.marginals import Marginal
-from probmetrics.transport.plain import solve_plain
 from probmetrics.transport.plan import Transport
 from probmetrics.transport.sinkhorn import chosen_epsilon, warn_unless_converged
 from probmetrics.transport.stored import StoredCost, StoredGeometry
@@ -100,11 +99,7 @@ def entropic_earth_mover(
     sides = (Marginal(), Marginal())
     options: dict[str, Any] = {"tolerance": tolerance, "backend": "dense"}
     begin = _start(start, batch, m, a)
-    half = max_steps - max_steps // 2
-    solution = solve(problem.detached(), eps, sides, max_steps=half, start=begin, **options)
-    if not solution.converged and max_steps > half:
-        solution = solve_plain(problem.detached(), eps, sides, max_steps=max_steps // 2, **options)
-        solution.steps += half
+    solution = solve(problem.detached(), eps, sides, max_steps=max_steps, start=begin, **options)
     warn_unless_converged(solution, tolerance)
     solution.f = solution.f + low.unsqueeze(-1)
     problem = _stored(held, a, b)

@@ -33,6 +33,14 @@ class Marginal:
             return raw * (self.reach / (self.reach + epsilon)).unsqueeze(-1)
         return raw.clamp(-self.reach, self.reach)
 
+    def update_slope(self, raw: Tensor, epsilon: Tensor) -> Tensor:
+        """Derivative of ``update`` in ``raw``."""
+        if self.reach is None:
+            return torch.ones_like(raw)
+        if self.penalty == "kl":
+            return (self.reach / (self.reach + epsilon)).unsqueeze(-1).expand_as(raw)
+        return (raw.abs() < self.reach).to(raw.dtype)
+
     def dual(self, f: Tensor, a: Tensor) -> Tensor:
         """−reach · φ*(−f / reach) integrated against a, shape (B,)."""
         if self.reach is None:
@@ -41,6 +49,11 @@ class Marginal:
             return (a * (-self.reach) * torch.expm1(-f / self.reach)).sum(-1)
         return (a * f.clamp(max=self.reach)).sum(-1)
 
+    def allowed(self, f: Tensor) -> Tensor:
+        """The nearest potential that the dual admits."""
+        bounded = self.reach is not None and self.penalty == "tv"
+        return f.clamp(-self.reach, self.reach) if bounded and self.reach is not None else f
+
     @property
     def smooth(self) -> bool:
         """Whether ``dual`` has a derivative everywhere."""
@@ -48,7 +61,7 @@ class Marginal:
 
     def density(self, f: Tensor) -> Tensor:
         """Derivative of ``dual`` in f per unit of a: the density the marginal aims at."""
-        if self.reach is None:
+        if self.reach is None or self.penalty == "tv":
             return torch.ones_like(f)
         return torch.exp(-f / self.reach)
 
@@ -68,6 +81,21 @@ class Marginal:
         if self.penalty == "kl":
             return self.reach * (a * (ratio * log_ratio - torch.expm1(log_ratio))).sum(-1)
         return self.reach * (a * (ratio - 1.0).abs()).sum(-1)
+
+
+class Update:
+    """A marginal's update bound to ε, on all batch entries or on some."""
+
+    def __init__(self, side: Marginal, epsilon: Tensor) -> None:
+        self.side, self.epsilon = side, epsilon
+        self.exact = side.reach is None
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        return self.side.update(raw, self.epsilon)
+
+    def of(self, raw: Tensor, entries: slice) -> Tensor:
+        """The update on some entries of the batch."""
+        return self.side.update(raw, self.epsilon[entries])
 
 
 def marginals(reach: Any, penalty: str) -> tuple[Marginal, Marginal]:

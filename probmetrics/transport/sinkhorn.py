@@ -10,13 +10,14 @@ from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, WeightsX, WeightsY, array_function
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
-from probmetrics.transport.entropic import Solution, mean_cost, solve, solve_symmetric
+from probmetrics.transport.entropic import Solution, mean_cost, solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
 from probmetrics.transport.entropic_value import dual_value, envelope, primal_value
 from probmetrics.transport.envelope import unit
 from probmetrics.transport.marginals import Marginal, marginals
 from probmetrics.transport.plan import Transport
 from probmetrics.transport.sweeps import EntropicProblem
+from probmetrics.transport.symmetric import solve_symmetric
 
 SHARE = 0.05  # ε for None: this share of the mean cost
 FINEST = 4.0  # smallest ε, in units of rounding at the mean cost

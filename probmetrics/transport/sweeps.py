@@ -6,9 +6,8 @@ sums give f, and the same values scaled by a_i over the row sum add into the col
 exponential per pair per iteration, and the marginal error comes free.
 """
 
-import abc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +19,16 @@ from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.threads import run_tasks
 from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
+from probmetrics.transport.marginals import Update
 
+WIDE = 32  # coordinates from which products are the work
 LOG2E = math.log2(math.e)
-BLOCK = 2**18  # entries of a block of rows: a megabyte of float32
-ABSORB = 40.0  # nats by which scalings may grow before a kernel in memory is rebuilt
-
-Update = Callable[[Tensor], Tensor]  # potential of exact marginals ↦ potential of relaxed ones
+BLOCK = 2**17  # entries of a block of rows: half a megabyte of float32
+KEPT_BLOCK = 2**20  # the same of a kernel in memory, whose passes are bound by that memory
+WIDE_BLOCK = 2**21  # and where points have many coordinates, so that products are the work
+ABSORB = 40.0  # nats by which scalings may grow before a kernel in memory is formed anew
+SAFE = 1e30  # range of the sums that single precision holds with room to spare
+HIGHEST = 100.0  # log₂ of the largest entry beside a row's largest one that has mass
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,13 @@ class EntropicProblem:
         y = x if self.y is self.x else self.y.detach()
         return EntropicProblem(self.ground, x, y, self.a.detach(), self.b.detach())
 
+    def entry(self, k: int) -> "EntropicProblem":
+        """The k-th problem of the batch."""
+        one = slice(k, k + 1)
+        x = self.x[one]
+        y = x if self.y is self.x else self.y[one]
+        return EntropicProblem(self.ground, x, y, self.a[one], self.b[one])
+
     def softmin(self, g: Tensor, epsilon: Tensor) -> Tensor:
         """−ε log Σ_j b_j exp((g_j − C_ij)/ε), safely, shape (B, n): the row update at g."""
         pairs = Pairs(self.ground, self.x, self.y)
@@ -64,19 +74,40 @@ class EntropicProblem:
         return -epsilon.unsqueeze(-1) * found.double()
 
 
-class AbstractSweeper(abc.ABC):
+class Sweeper:
     """Makes passes over the pairs of one problem at one ε.
+
+    A sweeper that keeps the kernel forms exp((f₀ + g₀ − C)/ε) once, in its first pass; scalings
+    exp((f − f₀)/ε) carry what has changed since, and when they leave a safe range the next pass
+    forms it anew. Otherwise every pass recomputes each block, in memory linear in n + m.
 
     Args:
         problem: What to solve.
         epsilon: ε per batch entry, float64, shape (B,).
+        kept: Whether to keep the kernel.
     """
 
-    def __init__(self, problem: EntropicProblem, epsilon: Tensor) -> None:
-        self.problem, self.epsilon = problem, epsilon
-        self.dtype = working_precision(problem, epsilon)
+    def __init__(self, problem: EntropicProblem, epsilon: Tensor, *, kept: bool) -> None:
+        self.problem, self.epsilon, self.kept = problem, epsilon, kept
+        dtype = working_precision(problem, epsilon)
+        x = problem.x.to(dtype)
+        y = x if problem.y is problem.x else problem.y.to(dtype)
+        self.pairs = Pairs(problem.ground, x, y)
+        self.dtype = self.pairs.dtype
+        self.rate = (-LOG2E / epsilon).to(self.dtype)
+        self.folded = type(problem.ground) is SqEuclidean
+        self.u, self.v = self.pairs.u, self.pairs.v
+        if self.folded:  # potentials ride on the squared norms of the augmented points
+            d = self.pairs.d
+            self.row_norm = self.u[..., d].double()
+            self.column_norm = self.v[..., d + 1].double()
+            self.u = self.u * self.rate[:, None, None]
+            self.v = self.v.clone()
+        self.a, self.b = problem.a.to(self.dtype), problem.b.to(self.dtype)
+        self.kernel: Tensor | None = None
+        self.formed = False
+        self.f0, self.g0 = problem.a, problem.b
 
-    @abc.abstractmethod
     def sweep(self, f: Tensor, g: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor]:
         """One pass at g, shape (B, m), with f, shape (B, n), a guess of the row potential.
 
@@ -84,18 +115,177 @@ class AbstractSweeper(abc.ABC):
             f at g; log r, r_i = Σ_j b_j exp((f_i + g_j − C_ij)/ε) there; and log c,
             c_j = Σ_i a_i exp((f_i + g_j − C_ij)/ε). All float64.
         """
+        near, row, columns, shift = self._passed(f, g, update)
+        raw = near - self.epsilon.unsqueeze(-1) * row.log()
+        new = update(raw)
+        log_c = columns.log() + shift
+        return new, (new - raw) / self.epsilon.unsqueeze(-1), self._mended(new, g, log_c)
 
-    @abc.abstractmethod
     def rows(self, g: Tensor, f: Tensor) -> Tensor:
         """The row update alone, −ε log Σ_j b_j exp((g_j − C_ij)/ε), near a guess f."""
+        near, row, _, _ = self._passed(f, g, None)
+        return near - self.epsilon.unsqueeze(-1) * row.log()
 
-    def mended(self, f: Tensor, g: Tensor, log_c: Tensor) -> Tensor:
+    def own_rows(self, f: Tensor) -> Tensor:
+        """``rows`` of a measure with itself at g = f: the kernel is symmetric, so half of it."""
+        p = self.pairs
+        if self.kept or not self.folded or p.batch > 1 or not p.same:
+            return self.rows(f, f)
+        self._load(f, f)
+        tasks = blocks(p.n, self._block_rows())
+        found: list[Tensor] = []
+        everything, b = slice(0, 1), self.b[0]
+
+        def work(share: Sequence[slice]) -> None:
+            buffer = self.u.new_empty(self._block_rows() * p.m)
+            sums = torch.zeros_like(b)
+            for rows in share:
+                tile = self._exponents(everything, rows, buffer, rows.start).exp2_()[0]
+                sums[rows] += torch.mv(tile, b[rows.start :])
+                below = tile[:, rows.stop - rows.start :]
+                sums[rows.stop :].addmv_(below.mT, b[rows])
+            found.append(sums)
+
+        run_tasks(work, tasks, p.count // 2)
+        row = torch.stack(found).sum(0, dtype=torch.float64).unsqueeze(0)
+        if not _within(row):
+            return self.rows(f, f)
+        return f - self.epsilon.unsqueeze(-1) * row.log()
+
+    def _passed(
+        self, f: Tensor, g: Tensor, update: Update | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A pass around f, or around a safer place: that place, row sums, column sums, log shift.
+
+        The quick pass takes f for a fair guess, and looks at the sums afterwards.
+        """
+        eps = self.epsilon.unsqueeze(-1)
+        if self.formed:
+            shift = (g - self.g0) / eps
+            if float(shift.abs().max()) < ABSORB:
+                weights = (self.problem.b * shift.exp()).to(self.dtype)
+                row, columns = self._pass(self.f0, weights, update)
+                if _within(row, columns):
+                    return self.f0, row, columns, shift
+        self._load(f, g)
+        none = torch.zeros_like(g)
+        self.f0, self.g0 = f.clone(), g
+        row, columns = self._pass(self.f0, self.b, update, forming=True)
+        if not _within(row, columns):
+            self.f0 = f.clone()
+            row, columns = self._pass(self.f0, self.b, update, forming=True, careful=True)
+        self.formed = self.kept
+        return self.f0, row, columns, none
+
+    def _pass(
+        self,
+        near: Tensor,
+        weights: Tensor,
+        update: Update | None,
+        *,
+        forming: bool = False,
+        careful: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Row and column sums of the kernel around ``near``; a careful pass moves that in place."""
+        p = self.pairs
+        if forming and self.kept and self.kernel is None:
+            self.kernel = self.u.new_empty(p.batch, p.n, p.m)
+        row = self.u.new_empty(p.batch, p.n)
+        tasks = self._blocks(forming)
+        shares: list[tuple[int, Tensor]] = []
+
+        def work(share: Sequence[Block]) -> None:
+            first = share[0]
+            buffer = None if self.kernel is not None else self.u.new_empty(_size(first, p.m))
+            sums = self.u.new_zeros(p.batch, p.m)
+            for block in share:
+                e, rows = block.entries, block.rows
+                if self.kernel is not None:
+                    tile = self.kernel[e, rows]
+                if forming:
+                    space = tile.view(-1) if buffer is None else buffer
+                    made = self._exponents(e, rows, space)
+                    if careful:
+                        self._lower(made, near, e, rows)
+                    made.exp2_()
+                    if buffer is None and made.data_ptr() != tile.data_ptr():
+                        tile.copy_(made)
+                    tile = made
+                found = times_vector(tile, weights[e])
+                row[e, rows] = found
+                if update is not None:
+                    scaled = self._row_scaling(found, near, update, e, rows)
+                    sums[e] += times_vector(tile.mT, scaled)
+            shares.append((tasks.index(first), sums))
+
+        run_tasks(work, tasks, p.count if forming else p.count // 8)
+        ordered = [s.double() for _, s in sorted(shares, key=lambda pair: pair[0])]
+        return row.double(), torch.stack(ordered).sum(0)
+
+    def _row_scaling(
+        self, row: Tensor, near: Tensor, update: Update, e: slice, rows: slice
+    ) -> Tensor:
+        """a times what the row update multiplies the kernel with."""
+        if update.exact:
+            return self.a[e, rows] / row
+        eps, here = self.epsilon[e].unsqueeze(-1), near[e, rows]
+        new = update.of(here - eps * row.double().log(), e)
+        return (self.problem.a[e, rows] * ((new - here) / eps).exp()).to(self.dtype)
+
+    def _lower(self, exponents: Tensor, near: Tensor, e: slice, rows: slice) -> None:
+        """Shift rows, in place, so that the largest term of each row's sum is one."""
+        top = (exponents + self.b[e].log2().unsqueeze(-2)).amax(-1, keepdim=True)
+        top = torch.where(top.isfinite(), top, 0.0)
+        near[e, rows] -= top.squeeze(-1).double() * self.epsilon[e].unsqueeze(-1) / LOG2E
+        exponents.sub_(top).clamp_(max=HIGHEST)
+
+    def _load(self, f: Tensor, g: Tensor) -> None:
+        rate = (-LOG2E / self.epsilon).unsqueeze(-1)
+        if self.folded:
+            d = self.pairs.d
+            self.u[..., d] = (rate * (self.row_norm - f)).to(self.dtype)
+            self.v[..., d + 1] = (self.column_norm - g).to(self.dtype)
+            return
+        self.f2, self.g2 = ((-rate * z).to(self.dtype) for z in (f, g))
+
+    def _exponents(self, e: slice, rows: slice, buffer: Tensor, first: int = 0) -> Tensor:
+        """log₂ of exp((f + g − C)/ε) on a block of rows with the columns from ``first`` on."""
+        if self.folded:
+            u, v = self.u[e, rows], self.v[e, first:]
+            tile = buffer[: u.shape[0] * u.shape[1] * v.shape[1]].view(len(u), -1, v.shape[1])
+            if len(u) == 1:
+                torch.mm(u[0], v[0].T, out=tile[0])
+            else:
+                torch.bmm(u, v.mT, out=tile)
+            return tile
+        columns = slice(0, self.pairs.m)
+        s = self.pairs.arguments(e, rows, columns, buffer)
+        tile = self.pairs.values(s, e, rows, columns)
+        tile = tile.mul_(self.rate[e, None, None])
+        return tile.add_(self.f2[e, rows].unsqueeze(-1)).add_(self.g2[e].unsqueeze(-2))
+
+    def _block_rows(self, forming: bool = True) -> int:
+        if self.u.device.type != "cpu":
+            size = 2**26
+        elif not forming:
+            size = KEPT_BLOCK
+        else:
+            size = BLOCK if self.pairs.d < WIDE else WIDE_BLOCK
+        return max(1, min(self.pairs.n, size // self.pairs.m))
+
+    def _blocks(self, forming: bool) -> list[Block]:
+        p, rows = self.pairs, self._block_rows(forming)
+        entries = 1
+        if rows == p.n:
+            entries = max(1, (BLOCK if forming else KEPT_BLOCK) // (rows * p.m))
+        return [Block(e, r) for e in blocks(p.batch, entries) for r in blocks(p.n, rows)]
+
+    def _mended(self, f: Tensor, g: Tensor, log_c: Tensor) -> Tensor:
         """log c with columns that underflowed recomputed in the log domain."""
         bad = ~log_c.isfinite()
         if not bool(bad.any()):
             return log_c
-        flipped = self.problem.transposed()
-        exact = flipped.softmin(f, self.epsilon)  # the g of exact columns
+        exact = self.problem.transposed().softmin(f, self.epsilon)  # the g of exact columns
         return torch.where(bad, (g - exact) / self.epsilon.unsqueeze(-1), log_c)
 
 
@@ -111,182 +301,11 @@ def working_precision(problem: EntropicProblem, epsilon: Tensor) -> torch.dtype:
     return torch.float64 if bool((error > 1e-4).any()) else torch.float32
 
 
-class StreamedSweeper(AbstractSweeper):
-    """Recomputes every block of rows in each pass; memory linear in n + m."""
-
-    def __init__(self, problem: EntropicProblem, epsilon: Tensor) -> None:
-        super().__init__(problem, epsilon)
-        self.pairs = Pairs(problem.ground, problem.x.to(self.dtype), problem.y.to(self.dtype))
-        self.rate = (-LOG2E / epsilon).to(self.pairs.dtype)
-        self.folded = type(problem.ground) is SqEuclidean
-        if self.folded:  # potentials ride on the squared norms of the augmented points
-            d = self.pairs.d
-            self.u = self.pairs.u * self.rate[:, None, None]
-            self.row_norm = self.pairs.u[..., d].double()
-            self.v = self.pairs.v.clone()
-            self.column_norm = self.pairs.v[..., d + 1].double()
-        else:
-            self.u, self.v = self.pairs.u, self.pairs.v
-
-    def _load(self, f: Tensor, g: Tensor) -> None:
-        if self.folded:
-            d = self.pairs.d
-            rate = (-LOG2E / self.epsilon).unsqueeze(-1)
-            self.u[..., d] = (rate * (self.row_norm - f)).to(self.u.dtype)
-            self.v[..., d + 1] = (self.column_norm - g).to(self.v.dtype)
-            return
-        scale = (LOG2E / self.epsilon).unsqueeze(-1)
-        self.f2, self.g2 = ((scale * z).to(self.u.dtype) for z in (f, g))
-
-    def _exponents(self, e: slice, rows: slice, buffer: Tensor) -> Tensor:
-        """log₂ of exp((f + g − C)/ε) on a block of rows with all columns."""
-        if self.folded:
-            u, v = self.u[e, rows], self.v[e]
-            tile = buffer[: u.shape[0] * u.shape[1] * v.shape[1]].view(len(u), -1, v.shape[1])
-            if len(u) == 1:
-                torch.mm(u[0], v[0].T, out=tile[0])
-            else:
-                torch.bmm(u, v.mT, out=tile)
-            return tile
-        columns = slice(0, self.pairs.m)
-        s = self.pairs.arguments(e, rows, columns, buffer)
-        tile = self.pairs.values(s, e, rows, columns)
-        tile.mul_(self.rate[e, None, None])
-        return tile.add_(self.f2[e, rows].unsqueeze(-1)).add_(self.g2[e].unsqueeze(-2))
-
-    def _blocks(self) -> list[Block]:
-        n, m, batch = self.pairs.n, self.pairs.m, self.pairs.batch
-        size = BLOCK if self.pairs.u.device.type == "cpu" else 2**26
-        rows = max(1, min(n, size // m))
-        entries = max(1, size // (rows * m))
-        return [Block(e, r) for e in blocks(batch, entries) for r in blocks(n, rows)]
-
-    def sweep(self, f: Tensor, g: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor]:
-        self._load(f, g)
-        p, tasks = self.pairs, self._blocks()
-        new, log_r = torch.empty_like(f), torch.empty_like(f)
-        b = self.problem.b.to(p.dtype)
-        shares: list[tuple[int, Tensor]] = []
-
-        def work(share: Sequence[Block]) -> None:
-            first = share[0]
-            buffer = p.u.new_empty(_size(first, p.m))
-            sums = torch.zeros_like(g, dtype=p.dtype)
-            for block in share:
-                e, rows = block.entries, block.rows
-                tile = self._exponents(e, rows, buffer).exp2_()
-                near = f[e, rows]
-                row = times_vector(tile, b[e])
-                if not bool((row > 1e-30).all() & (row < 1e30).all()):
-                    tile, near = self._safe_block(e, rows, near, buffer)
-                    row = times_vector(tile, b[e])
-                eps = self.epsilon[e].unsqueeze(-1)
-                raw = near - eps * row.double().log()
-                new[e, rows] = update_part(update, raw, e)
-                log_r[e, rows] = (new[e, rows] - raw) / eps
-                scaled = self.problem.a[e, rows] * ((new[e, rows] - near) / eps).exp()
-                sums[e] += times_vector(tile.mT, scaled.to(tile.dtype))
-            shares.append((tasks.index(first), sums))
-
-        run_tasks(work, tasks, p.count)
-        total = torch.stack([s.double() for _, s in sorted(shares, key=lambda pair: pair[0])])
-        return new, log_r, self.mended(new, g, total.sum(0).log())
-
-    def _safe_block(
-        self, e: slice, rows: slice, f: Tensor, buffer: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The block with rows shifted so that their largest term is one, and the f that does."""
-        exponents = self._exponents(e, rows, buffer)
-        top = exponents.amax(-1, keepdim=True)
-        top = torch.where(top.isfinite(), top, 0.0)
-        shift = top.squeeze(-1).double() * self.epsilon[e].unsqueeze(-1) / LOG2E
-        return exponents.sub_(top).exp2_(), f - shift
-
-    def rows(self, g: Tensor, f: Tensor) -> Tensor:
-        self._load(f, g)
-        p = self.pairs
-        found = torch.empty_like(f)
-        b = self.problem.b.to(p.dtype)
-
-        def work(share: Sequence[Block]) -> None:
-            buffer = p.u.new_empty(_size(share[0], p.m))
-            for block in share:
-                e, rows = block.entries, block.rows
-                row = times_vector(self._exponents(e, rows, buffer).exp2_(), b[e])
-                near = f[e, rows]
-                if not bool((row > 1e-30).all() & (row < 1e30).all()):
-                    tile, near = self._safe_block(e, rows, near, buffer)
-                    row = times_vector(tile, b[e])
-                found[e, rows] = near - self.epsilon[e].unsqueeze(-1) * row.double().log()
-
-        run_tasks(work, self._blocks(), p.count)
-        return found
-
-
-class CachedSweeper(AbstractSweeper):
-    """Keeps the kernel exp((f₀ + g₀ − C)/ε) in memory and iterates with products.
-
-    Scalings exp((f − f₀)/ε) carry what has changed since; when they leave a safe range the kernel
-    is rebuilt around the current potentials.
-    """
-
-    def __init__(self, problem: EntropicProblem, epsilon: Tensor) -> None:
-        super().__init__(problem, epsilon)
-        self.kernel: Tensor | None = None
-        self.f0, self.g0 = problem.a, problem.b
-
-    def _rebuild(self, f: Tensor, g: Tensor) -> None:
-        p = self.problem
-        pairs = Pairs(p.ground, p.x.to(self.dtype), p.y.to(self.dtype))
-        if self.kernel is None:
-            self.kernel = pairs.u.new_empty(pairs.batch, pairs.n, pairs.m)
-        kernel = self.kernel
-        self.f0, self.g0 = f.clone(), g.clone()
-        scale = LOG2E / self.epsilon
-        f2, g2 = ((scale.unsqueeze(-1) * z).to(kernel.dtype) for z in (f, g))
-        rate = -scale.to(kernel.dtype)
-
-        def work(share: Sequence[Block]) -> None:
-            buffer = pairs.buffer()
-            for block in share:
-                e, rows = block.entries, block.rows
-                for columns in pairs.column_blocks():
-                    s = pairs.arguments(e, rows, columns, buffer)
-                    tile = pairs.values(s, e, rows, columns).mul_(rate[e, None, None])
-                    tile.add_(f2[e, rows].unsqueeze(-1)).add_(g2[e, columns].unsqueeze(-2))
-                    torch.exp2(tile, out=kernel[e, rows, columns])
-
-        run_tasks(work, pairs.row_blocks(), pairs.count)
-
-    def _scalings(self, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        eps = self.epsilon.unsqueeze(-1)
-        u, v = (f - self.f0) / eps, (g - self.g0) / eps
-        far = max(float(u.abs().max()), float(v.abs().max()))
-        if self.kernel is None or not far < ABSORB:
-            self._rebuild(self.problem.softmin(g, self.epsilon), g)
-            u, v = (f - self.f0) / eps, torch.zeros_like(v)
-        return u, v
-
-    def rows(self, g: Tensor, f: Tensor) -> Tensor:
-        _, v = self._scalings(f, g)
-        assert self.kernel is not None
-        weighted = (self.problem.b * v.exp()).to(self.kernel.dtype)
-        row = times_vector(self.kernel, weighted).double()
-        if not bool((row > 0).all()):
-            return self.problem.softmin(g, self.epsilon)
-        return self.f0 - self.epsilon.unsqueeze(-1) * row.log()
-
-    def sweep(self, f: Tensor, g: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor]:
-        eps = self.epsilon.unsqueeze(-1)
-        raw = self.rows(g, f)
-        new = update(raw)
-        if float(((new - self.f0) / eps).abs().max()) >= ABSORB:
-            self._rebuild(new, g)
-        assert self.kernel is not None
-        scaled = (self.problem.a * ((new - self.f0) / eps).exp()).to(self.kernel.dtype)
-        column = times_vector(self.kernel.mT, scaled).double()
-        log_c = column.log() + (g - self.g0) / eps
-        return new, (new - raw) / eps, self.mended(new, g, log_c)
+def _within(row: Tensor, columns: Tensor | None = None) -> bool:
+    """Whether all sums are numbers that single precision holds."""
+    low, high = torch.aminmax(row)
+    fine = float(low) > 1.0 / SAFE and float(high) < SAFE
+    return fine and (columns is None or bool(columns.isfinite().all()))
 
 
 def times_vector(matrix: Tensor, v: Tensor) -> Tensor:
@@ -294,12 +313,6 @@ def times_vector(matrix: Tensor, v: Tensor) -> Tensor:
     if matrix.shape[0] == 1:
         return torch.mv(matrix[0], v[0]).unsqueeze(0)
     return torch.bmm(matrix, v.unsqueeze(-1)).squeeze(-1)
-
-
-def update_part(update: Update, raw: Tensor, entries: slice) -> Tensor:
-    """An update on some entries of the batch; updates act on each number alone."""
-    apply = getattr(update, "of", None)
-    return update(raw) if apply is None else apply(raw, entries)
 
 
 def _size(block: Block, m: int) -> int:
