@@ -108,20 +108,22 @@ def main():
     known = {row["name"]: row for row in held}
     head = "| test | seconds | MiB | peers | goal | |\n| --- | --- | --- | --- | --- | --- |"
     print(head)
-    order = []
     for name, *rest in rows():
-        order.append(name)
         if any(part in name for part in options.only.split(",")):
             known[name] = report(name, *rest)
             print(line(known[name]), flush=True)
-    found = [known[name] for name in order if name in known]
-    made = {"setting": setting(PACKAGES), "threads": options.threads, "rows": found}
+            write(path, list(known.values()), head, options.threads)
+
+
+def write(path, found, head, threads):
+    """The rows measured so far, as JSON and as a table."""
+    made = {"setting": setting(PACKAGES), "threads": threads, "rows": found}
     path.write_text(json.dumps(made, indent=1) + "\n")
     versions = ", ".join(f"{k} {v}" for k, v in made["setting"]["versions"].items() if v)
-    where = f"{made['setting']['machine']}, {options.threads} threads; {versions}; "
-    text = ["# Speed of the two-sample tests", "", head, *map(line, found), ""]
+    where = f"{made['setting']['machine']}, {threads} threads; {versions}; "
     where += f"{made['setting']['date']}; `python benchmarks/tests_speed.py`"
-    (RESULTS / "tests_speed.md").write_text("\n".join([*text, where, ""]))
+    text = ["# Speed of the two-sample tests", "", head, *map(line, found), "", where, ""]
+    path.with_suffix(".md").write_text("\n".join(text))
 
 
 if __name__ == "__main__":
