@@ -1,6 +1,11 @@
 """Two-sample tests: calibrated by permutation, one engine for all of them."""
 
 from probmetrics.twosample.aggregated import mmd_aggregated_test, mmd_fuse_test
+from probmetrics.twosample.attribution import (
+    Differences,
+    where_they_differ,
+    witness_gradient,
+)
 from probmetrics.twosample.betting import SequentialResult, SequentialTest
 from probmetrics.twosample.blocks import block_mmd_test, linear_mmd_test
 from probmetrics.twosample.categorical import categorical_test
@@ -32,6 +37,7 @@ from probmetrics.twosample.univariate import univariate_test
 from probmetrics.twosample.wasserstein import sliced_wasserstein_test, wasserstein_test
 
 __all__ = [
+    "Differences",
     "EffectSizes",
     "Power",
     "RelativeResult",
@@ -75,4 +81,6 @@ __all__ = [
     "two_sample_test",
     "univariate_test",
     "wasserstein_test",
+    "where_they_differ",
+    "witness_gradient",
 ]
