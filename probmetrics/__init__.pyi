@@ -357,7 +357,19 @@ from .transport.unbalanced import (
     unbalanced_wasserstein as unbalanced_wasserstein,
 )
 from .twosample import (
+    Differences as Differences,
+)
+from .twosample import (
+    EffectSizes as EffectSizes,
+)
+from .twosample import (
+    Power as Power,
+)
+from .twosample import (
     RelativeResult as RelativeResult,
+)
+from .twosample import (
+    SampleSize as SampleSize,
 )
 from .twosample import (
     SequentialResult as SequentialResult,
@@ -396,6 +408,12 @@ from .twosample import (
     edge_count_test as edge_count_test,
 )
 from .twosample import (
+    effect_sizes as effect_sizes,
+)
+from .twosample import (
+    energy_coefficient as energy_coefficient,
+)
+from .twosample import (
     energy_test as energy_test,
 )
 from .twosample import (
@@ -423,6 +441,9 @@ from .twosample import (
     mmd_aggregated_test as mmd_aggregated_test,
 )
 from .twosample import (
+    mmd_coefficient as mmd_coefficient,
+)
+from .twosample import (
     mmd_fuse_test as mmd_fuse_test,
 )
 from .twosample import (
@@ -438,10 +459,16 @@ from .twosample import (
     permutation_test as permutation_test,
 )
 from .twosample import (
+    power as power,
+)
+from .twosample import (
     random_feature_test as random_feature_test,
 )
 from .twosample import (
     relative_test as relative_test,
+)
+from .twosample import (
+    sample_size as sample_size,
 )
 from .twosample import (
     selected_kernel_test as selected_kernel_test,
@@ -460,6 +487,12 @@ from .twosample import (
 )
 from .twosample import (
     wasserstein_test as wasserstein_test,
+)
+from .twosample import (
+    where_they_differ as where_they_differ,
+)
+from .twosample import (
+    witness_gradient as witness_gradient,
 )
 from .uncertainty import (
     Bootstrap as Bootstrap,
@@ -494,7 +527,9 @@ __all__ = [
     "CriticRow",
     "CriticTraining",
     "DensityRatio",
+    "Differences",
     "DualBound",
+    "EffectSizes",
     "FDivergence",
     "Gaussian",
     "Influence",
@@ -507,8 +542,10 @@ __all__ = [
     "MonteCarloEstimate",
     "NeymanChi2",
     "PearsonChi2",
+    "Power",
     "RelativeResult",
     "ReverseKL",
+    "SampleSize",
     "SequentialResult",
     "SequentialTest",
     "SlicedEstimate",
@@ -544,7 +581,9 @@ __all__ = [
     "donsker_varadhan",
     "earth_mover",
     "edge_count_test",
+    "effect_sizes",
     "encoders",
+    "energy_coefficient",
     "energy_distance",
     "energy_test",
     "entropic_earth_mover",
@@ -604,6 +643,7 @@ __all__ = [
     "mixture_wasserstein",
     "mmd",
     "mmd_aggregated_test",
+    "mmd_coefficient",
     "mmd_fuse_test",
     "mmd_test",
     "mmd_test_from_gram",
@@ -614,6 +654,7 @@ __all__ = [
     "partial_transport",
     "partial_wasserstein",
     "permutation_test",
+    "power",
     "projected_wasserstein",
     "quadratic_form",
     "quantile_bandwidth",
@@ -624,6 +665,7 @@ __all__ = [
     "renyi",
     "renyi_neighbors",
     "reverse_kl_divergence",
+    "sample_size",
     "selected_kernel_test",
     "sinkhorn",
     "sinkhorn_divergence",
@@ -645,5 +687,7 @@ __all__ = [
     "wasserstein_1d",
     "wasserstein_1d_barycenter",
     "wasserstein_test",
+    "where_they_differ",
     "witness",
+    "witness_gradient",
 ]
