@@ -69,3 +69,4 @@ BENCH ?=
 .PHONY: bench
 bench: .venv-bench/.installed
 	@.venv-bench/bin/python benchmarks/speed.py --only "$(BENCH)"
+	@.venv-bench/bin/python benchmarks/transport.py --only "$(BENCH)"

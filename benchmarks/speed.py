@@ -8,22 +8,19 @@ float64. A peer that fails is reported with its error.
 """
 
 import argparse
-import json
 import math
 import sys
 import warnings
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from measure import measure, setting
+from table import HEAD, timed, write
 
 import probmetrics as pm
 from probmetrics.pairwise.kernels import Gaussian
 
 warnings.filterwarnings("ignore")
-RESULTS = Path(__file__).parent / "results"
 PACKAGES = ["probmetrics", "torch", "numpy", "POT", "geomloss", "pykeops", "pted", "scipy"]
 
 
@@ -233,64 +230,6 @@ def sinkhorn_rows():
         yield f"{name} +gradient", gradient(ours, x), {}, None
 
 
-def run(pattern, repeats):
-    table = []
-    for name, ours, peers, exact in rows():
-        if pattern not in name:
-            continue
-        reference = None if exact is None else exact()
-        reference = (
-            None if reference is None else np.asarray(torch.as_tensor(reference)).reshape(-1)
-        )
-        row = {"name": name, "peers": {}}
-        row["ours"], answer = measure(ours, repeats=repeats)
-        row["ours"]["error"] = relative(answer, reference)
-        for peer, call in peers.items():
-            try:
-                found, answer = measure(call, repeats=repeats)
-                found["error"] = relative(answer, reference)
-            except Exception as error:
-                found = {"failed": f"{type(error).__name__}: {error}"[:120]}
-            row["peers"][peer] = found
-        timed = {k: v for k, v in row["peers"].items() if "seconds" in v}
-        if timed:
-            best = min(timed, key=lambda k: timed[k]["seconds"])
-            row["best_peer"] = best
-            row["ratio"] = timed[best]["seconds"] / row["ours"]["seconds"]
-        table.append(row)
-        print(line(row), flush=True)
-    return table
-
-
-def relative(answer, reference):
-    if reference is None or answer is None:
-        return None
-    found = np.asarray(torch.as_tensor(answer, dtype=torch.float64)).reshape(-1)
-    if found.shape != reference.shape:
-        return None
-    return float(np.max(np.abs(found - reference)) / np.max(np.abs(reference)))
-
-
-HEAD = (
-    "| problem | ours, s | MiB | error | best peer | its s | its MiB | its error | ratio |\n"
-    "|---|---|---|---|---|---|---|---|---|"
-)
-
-
-def line(row):
-    def show(entry):
-        error = entry.get("error")
-        mark = "*" if entry.get("disturbed") else ""
-        shown = "–" if error is None else f"{error:.1e}"
-        return f"{entry['seconds']:.4g}{mark} | {entry['mib']:.0f} | {shown}"
-
-    if "best_peer" not in row:
-        return f"| {row['name']} | {show(row['ours'])} | – | – | – | – | – |"
-    best = row["peers"][row["best_peer"]]
-    peer = f"{row['best_peer']} | {show(best)} | {row['ratio']:.2f}"
-    return f"| {row['name']} | {show(row['ours'])} | {peer} |"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="rows whose name contains this")
@@ -298,30 +237,9 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(2)
     print(HEAD)
-    table = run(options.only, options.repeats)
-    if options.only:
-        return
-    report = {**setting(PACKAGES), "command": "make bench", "rows": table}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "speed.json").write_text(json.dumps(report, indent=1) + "\n")
-    facts = (
-        f"Measured {report['date']} at commit {report['commit']} on {report['machine']}, two "
-        f"threads, by `{report['command']}`. Ratio: seconds of the best peer over ours, in the "
-        "same run. "
-        "A star marks a time for which no undisturbed sample could be had. Errors are relative to "
-        "float64; sinkhorn's are of the dual value at the marginal error reached.\n"
-    )
-    text = "\n".join(["# Speed, side by side", "", facts, HEAD, *map(line, table), ""])
-    failed = [
-        f"- {r['name']}: {p}: {e['failed']}"
-        for r in table
-        for p, e in r["peers"].items()
-        if "failed" in e
-    ]
-    if failed:
-        text += "\nPeers that failed:\n\n" + "\n".join(failed) + "\n"
-    versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
-    (RESULTS / "speed.md").write_text(f"{text}\nVersions: {versions}; Python {report['python']}.\n")
+    table = timed(rows(), options.only, options.repeats)
+    if not options.only:
+        write("speed", "Speed, side by side", table, PACKAGES, "make bench")
 
 
 if __name__ == "__main__":
