@@ -61,9 +61,17 @@ def array_function(function: Callable[P, R]) -> Callable[P, R]:
         if (role := _array_role(parameter.annotation)) is not None
     }
 
+    wanted = [name for name in roles if _is_wanted(signature.parameters[name])]
+
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)
+        for name in wanted:
+            if not is_array(bound.arguments[name]):
+                raise TypeError(
+                    f"{name} must be an array, a tensor or a list of numbers, got "
+                    f"{type(bound.arguments[name]).__name__}"
+                )
         arrays = {
             name: bound.arguments[name]
             for name in roles
@@ -76,6 +84,12 @@ def array_function(function: Callable[P, R]) -> Callable[P, R]:
         return to_numpy(result) if as_numpy else result
 
     return wrapper
+
+
+def _is_wanted(parameter: inspect.Parameter) -> bool:
+    """Whether an array has to be given and nothing else will do."""
+    alone = isinstance(parameter.annotation, type)  # not a union with other things
+    return alone and parameter.default is inspect.Parameter.empty
 
 
 def is_array(value: object) -> bool:

@@ -56,7 +56,7 @@ def broadcastable(first: Sequence[int], second: Sequence[int], names: tuple[str,
     except RuntimeError as error:
         raise ValueError(
             f"the batch shapes {tuple(first)} of {names[0]} and {tuple(second)} of {names[1]} "
-            "do not broadcast"
+            "do not broadcast; make them equal, or one of them 1"
         ) from error
 
 
@@ -85,7 +85,9 @@ def sample(x: Tensor, *, minimum: int = 1, name: str = "x") -> Tensor:
         )
     n, d = x.shape[-2:]
     if d == 0:
-        raise ValueError(f"{name} has no columns: its shape is {tuple(x.shape)}, wanted d >= 1")
+        raise ValueError(
+            f"{name} has no columns: its shape is {tuple(x.shape)}; pass (n, d) with d >= 1"
+        )
     if n < minimum:
         raise ValueError(
             f"{name} has {n} point{'s' * (n != 1)} and at least {minimum} "
@@ -217,13 +219,13 @@ def probabilities(p: Tensor, *, name: str = "p", normalize: bool = False) -> Ten
     if bool((p.detach() < 0).any()):
         raise ValueError(
             f"{name} has negative entries (smallest {p.detach().min().item():.3g}); "
-            "probabilities are zero or more"
+            "probabilities must be zero or more"
         )
     if not normalize:
         return _unit_mass(p, name, "pass normalize=True to divide by the sum")
     mass = p.sum(-1, keepdim=True)
     if bool((mass.detach() <= 0).any()):
-        raise ValueError(f"{name} sums to zero, so it cannot be normalised")
+        raise ValueError(f"{name} sums to 0 and cannot be normalised; pass one that has some mass")
     if bool(torch.isinf(mass.detach()).any()):  # the sum overflowed, the shares need not
         return probabilities(p / p.detach().amax(), name=name, normalize=True)
     return p / mass

@@ -5,6 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
+
+import probmetrics
 from probmetrics import discrepancy
 from probmetrics.gaussian import frechet_distance
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
@@ -162,3 +166,83 @@ ESTIMATORS += [
         {"cost": Euclidean(), "epsilon": 0.5},
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A public function of ``probmetrics.divergences``, and what it compares."""
+
+    name: str
+    takes: str  # "histograms", "laws" (histograms or distributions), "samples", "scores"
+    options: dict[str, Any] = field(default_factory=dict)
+    minimum: tuple[int, int] = (1, 1)  # fewest points of x and of y
+    constant: str | None = None  # what it says to a column that is constant in both samples
+
+    def __call__(self, first, second, **more):
+        options = {**self.options, **more}
+        if isinstance(first, torch.Tensor) and "A" in options:
+            options["A"] = torch.as_tensor(options["A"], dtype=first.dtype)
+        return getattr(probmetrics, self.name)(first, second, **options)
+
+    def __repr__(self):
+        return " ".join([self.name, *(f"{v}" for v in self.options.values() if type(v) is str)])
+
+
+LAWS = [
+    *(
+        Measure(name, "laws")
+        for name in (
+            "kl_divergence",
+            "reverse_kl_divergence",
+            "jeffrey_divergence",
+            "js_divergence",
+            "jensen_shannon_distance",
+            "total_variation",
+            "le_cam",
+            "hellinger",
+            "bhattacharyya",
+        )
+    ),
+    *(Measure("chi2", "laws", {"kind": kind}) for kind in ("pearson", "neyman", "symmetric")),
+    *(Measure(name, "laws", {"alpha": 0.4}) for name in ("renyi", "tsallis", "alpha_divergence")),
+    Measure("f_divergence", "laws", {"f": "squared hellinger"}),
+]
+HISTOGRAMS = [
+    *(
+        Measure(name, "histograms")
+        for name in (
+            "minkowski",
+            "histogram_intersection",
+            "chi2_statistic",
+            "kolmogorov_smirnov",
+            "match_distance",
+        )
+    ),
+    Measure("quadratic_form", "histograms", {"A": np.eye(4)}),
+]
+_K = {"k": 3}
+_BRIEF = probmetrics.CriticTraining(steps=5)
+SAMPLES = [
+    Measure("kl_neighbors", "samples", _K, (4, 3), "constant"),
+    Measure("jeffrey_neighbors", "samples", _K, (4, 4), "constant"),
+    Measure("renyi_neighbors", "samples", {"alpha": 0.5, **_K}, (4, 3), "constant"),
+    Measure("tsallis_neighbors", "samples", {"alpha": 0.5, **_K}, (4, 3), "constant"),
+    Measure("hellinger_neighbors", "samples", _K, (4, 3), "constant"),
+    Measure("bhattacharyya_neighbors", "samples", _K, (4, 3), "constant"),
+    *(
+        Measure("density_ratio", "samples", {"method": method, "folds": 2}, (4, 4), "constant")
+        for method in ("classifier", "ulsif", "rulsif", "kliep")
+    ),
+    Measure("fit_critic", "samples", {"folds": 2, "training": _BRIEF}, (8, 8)),
+    Measure("kantorovich_rubinstein", "samples", {"folds": 2, "training": _BRIEF}, (8, 8)),
+    Measure("mutual_information", "samples", {"folds": 2, "training": _BRIEF}, (16, 16)),
+]
+SCORES = [
+    *(
+        Measure(name, "scores")
+        for name in ("variational_bound", "donsker_varadhan", "mine", "nwj", "smile")
+    ),
+]
+MEASURES = [*LAWS, *HISTOGRAMS, *SAMPLES, *SCORES]
+# Public functions of ``divergences`` that compare nothing themselves, with tests of their own.
+MAKERS = {"Alpha", "divergence_from_ratio", "from_function", "infonce"}

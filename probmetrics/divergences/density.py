@@ -17,6 +17,8 @@ from torch.distributions import (
 from probmetrics import _checks as checks
 from probmetrics.divergences.bins import safe_logsumexp
 
+PLACES = ("loc", "scale", "scale_tril", "cov_diag", "cov_factor")  # never infinite
+
 
 def checked(p: Distribution, q: Distribution) -> torch.Size:
     """Two Distributions that can be compared; returns their common batch shape."""
@@ -26,6 +28,7 @@ def checked(p: Distribution, q: Distribution) -> torch.Size:
                 f"{name} is {type(law).__name__}, which has no log_prob; implement it, or draw "
                 "samples and use a divergence between samples, e.g. kl_neighbors(x, y)"
             )
+        _refuse_broken(law, name)
     if p.event_shape != q.event_shape:
         raise ValueError(
             f"p has events of shape {tuple(p.event_shape)} and q of {tuple(q.event_shape)}; "
@@ -34,6 +37,25 @@ def checked(p: Distribution, q: Distribution) -> torch.Size:
     checks.broadcastable(p.batch_shape, q.batch_shape, ("p", "q"))
     batch: torch.Size = torch.broadcast_shapes(p.batch_shape, q.batch_shape)
     return batch
+
+
+def _refuse_broken(law: Distribution, name: str) -> None:
+    """Refuse NaN among the parameters, and a place or scale that is infinite."""
+    named = getattr(type(law), "arg_constraints", None)
+    for parameter in named if isinstance(named, dict) else ():
+        value = vars(law).get(parameter)
+        if not isinstance(value, Tensor) or not checks.readable(value):
+            continue
+        wrong = value.isnan() | (value.isinf() if parameter in PLACES else False)
+        if bool(wrong.any()):
+            raise ValueError(
+                f"{name} is {type(law).__name__} whose {parameter} holds "
+                f"{value[wrong].reshape(-1)[0].item()}; give it finite parameters"
+            )
+    for part in ("base_dist", "mixture_distribution", "component_distribution"):
+        inner = vars(law).get(part, vars(law).get(f"_{part}"))
+        if isinstance(inner, Distribution):
+            _refuse_broken(inner, name)
 
 
 def _defines(law: Distribution, method: str) -> bool:
