@@ -25,6 +25,7 @@ from measure import setting
 from scipy.stats import binom
 
 import probmetrics as pm
+from probmetrics import twosample
 from probmetrics.pairwise.kernels import Laplacian
 from probmetrics.twosample import locations
 
@@ -33,7 +34,7 @@ REPETITIONS = 1000
 CONFIRM = 10_000  # fresh repetitions of a cell that was too high or too low
 LEVELS = (0.05, 0.1)
 RISK = 1e-3  # one-sided, per cell and level
-locations.STEPS = 15  # a short ascent of the learned locations: fast, and calibration is the same
+locations.STEPS = 5  # a short ascent of the learned locations: fast, and calibration is the same
 
 Samples = tuple[np.ndarray, np.ndarray]
 
@@ -146,6 +147,29 @@ def _scikit(x: np.ndarray, y: np.ndarray, permutations: int, seed: int) -> float
     )
 
 
+def _mixed(x: np.ndarray, y: np.ndarray, permutations: int, seed: int) -> float:
+    tables = [np.column_stack([v[:, 0], np.digitize(v[:, 1], [-0.5, 0.6])]) for v in (x, y)]
+    return float(
+        twosample.mixed_test(
+            *tables, categorical=[1], permutations=permutations, generator=seed
+        ).pvalue
+    )
+
+
+def _relative(x: np.ndarray, y: np.ndarray, permutations: int, seed: int) -> float:
+    data = np.random.default_rng(seed).normal(size=(20, x.shape[1])) + 0.5
+    return float(
+        twosample.relative_test(data, x, y, permutations=permutations, generator=seed).pvalue
+    )
+
+
+def _betting(x: np.ndarray, y: np.ndarray, permutations: int, seed: int) -> float:
+    test, parts = twosample.SequentialTest(), min(4, len(x), len(y))
+    for first, second in zip(np.array_split(x, parts), np.array_split(y, parts), strict=True):
+        test.update(first, second)
+    return test.result.pvalue  # 1 / the largest e-value: the best moment to stop
+
+
 CASES = [
     of(pm.mmd_test, "MMD"),
     of(pm.mmd_test, "MMD, V-statistic, Laplacian", kernel=Laplacian(1.0), unbiased=False),
@@ -181,9 +205,7 @@ CASES = [
     of(pm.mmd_aggregated_test, "MMDAgg", discrete=True),
     of(pm.mmd_fuse_test, "MMD-FUSE"),
     of(pm.fused_test, "fused", discrete=True),
-    of(pm.mean_embedding_test, "mean embedding, learned", least=4),
     of(pm.mean_embedding_test, "mean embedding, random", learn=False),
-    of(pm.characteristic_function_test, "characteristic function, learned", least=4),
     of(pm.characteristic_function_test, "characteristic function, random", learn=False),
     of(pm.incomplete_mmd_test, "incomplete MMD", discrete=True),
     of(pm.random_feature_test, "random features", features=50),
@@ -206,6 +228,18 @@ CASES = [
         for kind in ("chi2", "g", "fisher")
     ],
     Case("any function (gap of means)", _any_function),
+    of(twosample.block_mmd_test, "block MMD", discrete=True),
+    of(twosample.linear_mmd_test, "linear MMD", discrete=True),
+    of(twosample.frechet_test, "Fréchet distance"),
+    Case("mixed table", _mixed, discrete=True),
+    of(twosample.two_sample_test, "front door, automatic", discrete=True),
+    Case("relative MMD, models equal", _relative, conservative=True),
+    Case("betting, stopped at its best", _betting, conservative=True),
+    of(twosample.selected_kernel_test, "selected kernel", least=4, bandwidths=4),
+    of(twosample.sinkhorn_test, "Sinkhorn divergence", tolerance=1e-2),
+    of(pm.mean_embedding_test, "mean embedding, learned", least=4),
+    of(pm.characteristic_function_test, "characteristic function, learned", least=4),
+    of(twosample.deep_kernel_test, "deep kernel", least=4, steps=2, hidden=4),
 ]
 
 
