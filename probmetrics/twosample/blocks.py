@@ -276,7 +276,14 @@ class _PreparedBlocks(AbstractPrepared):
         return values / (size * (size - 1))
 
     def evaluate(self, labels: Tensor) -> Tensor:
-        return self.block_values(labels).mean(-1)
+        blocks, size, _ = self.gap.shape
+        if size > 2:
+            return self.block_values(labels).mean(-1)
+        # Blocks of two have one h each, whose sign turns where one of the two pairs is swapped.
+        swapped = labels[:, : 2 * blocks].to(self.gap.device)
+        turned = swapped[:, ::2] != swapped[:, 1::2]
+        h = self.gap[:, 0, 1]
+        return (h.sum() - 2 * (turned.to(h) @ h)) / blocks
 
     def error(self, values: Tensor) -> float:
         """Standard error of the mean over blocks."""
