@@ -323,7 +323,7 @@ def _importance(
             order = torch.randperm(len(points), generator=source, device=source.device).cpu()
             for half, rows in zip(halves, order.tensor_split(2), strict=True):
                 half.append(points[rows.to(points.device)])
-        first, second = (witness_gradient(*half, z, kernel=kernel)[1] for half in halves)
+        first, second = (witness_gradient(a, b, z, kernel=kernel)[1] for a, b in halves)
         product = first * second
     parts = (product * z.var(0)).sum(0).clamp_min(0.0)
     total = parts.sum()
