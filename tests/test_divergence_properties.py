@@ -122,6 +122,12 @@ def test_symmetry_of_histograms(measure):
         assert there == pytest.approx(back, rel=1e-12)
 
 
+def test_renyi_is_symmetric_at_one_half_only():
+    p, q = histograms(3, 2)
+    assert pm.renyi(p, q, alpha=0.5) == pytest.approx(pm.renyi(q, p, alpha=0.5), rel=1e-12)
+    assert abs(pm.renyi(p, q, alpha=0.6) - pm.renyi(q, p, alpha=0.6)) > 1e-3
+
+
 @named(SAMPLE_METRICS | SAMPLE_DIVERGENCES)
 def test_symmetry_of_samples(measure):
     x, y = samples(0, 2)
