@@ -313,3 +313,34 @@ def test_one_point_and_constant_data():
     one = sinkhorn([[0.0, 0.0]], [[3.0, 4.0]], epsilon=1.0)
     assert one.value == pytest.approx(25.0)
     assert sinkhorn_divergence(np.ones((4, 2)), np.ones((3, 2))) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("reach, penalty", [(None, "kl"), (2.0, "kl"), (2.0, "tv")])
+def test_many_points_start_from_clusters(reach, penalty):
+    """The start changes the number of passes, not the answer: offsets, weights, zeros."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2100, 2, generator=generator) + 100.0
+    y = 1.3 * torch.randn(2200, 2, generator=generator) + 100.5
+    a = torch.rand(2100, generator=generator, dtype=torch.float64)
+    a[:300] = 0.0
+    a = a / a.sum()
+    options = {"epsilon": 0.3, "a": a, "reach": reach, "penalty": penalty, "tolerance": 1e-5}
+    far = sinkhorn(x, y, **options)
+    assert far.converged
+    close = sinkhorn(x[300:].double(), y.double(), **{**options, "a": a[300:]}, backend="dense")
+    assert close.converged
+    assert float(far.value) == pytest.approx(float(close.value), rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_small_hard_problems_converge(seed):
+    """Few unequal masses, ties, and costs far above ε, where passes crawl."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(20, 2, generator=generator, dtype=torch.float64).round()
+    y = 2.0 * torch.randn(15, 2, generator=generator, dtype=torch.float64).round()
+    a = torch.rand(20, generator=generator, dtype=torch.float64) ** 4
+    a[3] = 0.0
+    reach = (None, 0.5, (0.3, None))[seed % 3]
+    solved = sinkhorn(x, y, a=a / a.sum(), epsilon=2e-3, reach=reach, tolerance=1e-7)
+    assert solved.converged
+    assert abs(float(solved.dual_gap)) < 1e-5

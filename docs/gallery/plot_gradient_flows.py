@@ -86,8 +86,9 @@ def flow(distance, step):
 # %%
 # The exact and the debiased entropic transport carry every point straight to its place. Slices
 # arrive there too, by detours. The energy distance, whose kernel has no length, comes close and
-# slows down. A Gaussian kernel feels nothing far beyond its width: points without a neighbour in
-# the data are left where they are, and so are those of an estimated KL.
+# slows down. A Gaussian kernel feels little far beyond its width: points without a neighbour in
+# the data are left behind. The estimated KL fills the ring from its nearest part, and stops at
+# the blur of its densities.
 
 figure, axes = plt.subplots(len(distances), 3, figsize=(7, 13), sharex=True, sharey=True)
 for row, (name, (distance, step)) in zip(axes, distances.items(), strict=True):
