@@ -315,7 +315,7 @@ def test_one_point_and_constant_data():
     assert sinkhorn_divergence(np.ones((4, 2)), np.ones((3, 2))) == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("reach, penalty", [(None, "kl"), (2.0, "kl"), (2.0, "tv")])
+@pytest.mark.parametrize(("reach", "penalty"), [(None, "kl"), (2.0, "kl"), (2.0, "tv")])
 def test_many_points_start_from_clusters(reach, penalty):
     """The start changes the number of passes, not the answer: offsets, weights, zeros."""
     generator = torch.Generator().manual_seed(3)
