@@ -73,6 +73,21 @@ def test_divergences_cover_the_truth(f):
     assert held >= 9  # fewer by chance less than twice in 1000 at 95%
 
 
+def test_the_gap_of_the_default_fit_is_told():
+    # Fourteen coefficients for 600 points: the bound is low by about what is said.
+    low, told = [], []
+    for seed in range(12):
+        ratio = density_ratio(normal(seed, 300, 4, 0.5), normal(seed + 99, 300, 4), generator=seed)
+        found = divergence_from_ratio(ratio)
+        low.append(float(found.value) - 0.5)
+        told.append(float(found.bias))
+        assert found.low <= found.value <= found.high + found.bias
+    assert np.mean(told) < -0.02
+    assert np.mean(low) == pytest.approx(np.mean(told), abs=0.1)
+    own = density_ratio(normal(0, 50), normal(1, 50), classifier=LogisticRegression(), generator=0)
+    assert float(divergence_from_ratio(own).bias) == 0
+
+
 def test_held_out_values_do_not_overshoot():
     # Between equal distributions a forest that saw the points would call them far apart.
     forest = RandomForestClassifier(20, min_samples_leaf=10)
