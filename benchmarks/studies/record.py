@@ -1,15 +1,15 @@
-"""Where a study writes what it found: one Markdown file with command, versions, date and table."""
+"""Where a study writes what it found, with command, versions and date: as Markdown and JSON."""
 
+import json
 import platform
 import shlex
 import sys
 import time
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
-
-import probmetrics
 
 RESULTS = Path(__file__).parents[1] / "results"
 CPU = "model name"
@@ -31,13 +31,26 @@ class Study:
 
     def add(self, *values):
         assert len(values) == len(self.columns)
-        self.rows.append([f"{v:.4g}" if isinstance(v, float) else str(v) for v in values])
-        print(" | ".join(self.rows[-1]), flush=True)
+        self.rows.append(list(values))
+        print(" | ".join(shown(values)), flush=True)
 
     def write(self, *pictures):
         RESULTS.mkdir(exist_ok=True)
         width = len(self.columns)
-        table = [self.columns, ["---"] * width, *self.rows]
+        table = [self.columns, ["---"] * width, *map(shown, self.rows)]
+        command = f"python {shlex.join([Path(sys.argv[0]).as_posix(), *sys.argv[1:]])}"
+        cpu, wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
+        setting = {
+            "command": command,
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "cpu": processor(),
+            "threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "probmetrics": version("probmetrics"),
+            "cpu seconds": round(cpu, 1),
+            "wall seconds": round(wall, 1),
+        }
         lines = [
             f"# {self.title}",
             "",
@@ -47,15 +60,22 @@ class Study:
             "",
             *(f"![{Path(p).stem}]({Path(p).name})" for p in pictures),
             "",
-            f"Command: `python {shlex.join([str(Path(sys.argv[0]).as_posix()), *sys.argv[1:]])}`",
+            f"Command: `{command}`",
             "",
-            f"{datetime.now(UTC):%Y-%m-%d}, {time.process_time() - self.cpu:.0f} s of CPU, "
-            f"{time.perf_counter() - self.wall:.0f} s of wall clock on a shared machine "
-            f"({processor()}, {torch.get_num_threads()} thread"
-            f"{'s' * (torch.get_num_threads() != 1)}); Python {platform.python_version()}, torch "
-            f"{torch.__version__}, probmetrics {getattr(probmetrics, '__version__', '0.1.0')}.",
+            f"{setting['date']}, {cpu:.0f} s of CPU, {wall:.0f} s of wall clock on a shared "
+            f"machine ({setting['cpu']}, {setting['threads']} thread{'s' * (setting['threads'] != 1)}); "
+            f"Python {setting['python']}, torch {setting['torch']}, probmetrics "
+            f"{setting['probmetrics']}.",
         ]
         (RESULTS / f"{self.name}.md").write_text("\n".join(lines) + "\n")
+        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        content = {"machine": setting, "notes": self.notes.strip(), "rows": rows}
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        (RESULTS / f"{self.name}.json").write_text(text + "\n")
+
+
+def shown(values):
+    return [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
 
 
 def seeded(seed, build):
