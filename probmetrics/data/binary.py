@@ -103,7 +103,7 @@ def read_statistics(source: str | Path) -> tuple[NDArray[np.float64], NDArray[np
         >>> mean.shape, covariance.shape
         ((3,), (3, 3))
     """
-    path, name = Path(source), str(source)
+    path, name = Path(dataset.named_path(source)), str(source)
     if not path.is_file():
         raise DataError(f"{name}: no such file; wanted a .npz with the arrays mu and sigma")
     mean, covariance = (load_npz(path, name, key) for key in ("mu", "sigma"))

@@ -211,6 +211,13 @@ def shown(value: object, width: int = 40) -> str:
     return repr(text if len(text) <= width else text[: width - 1] + "…")
 
 
+def named_path(path: Any) -> Any:
+    """The path, unless it is empty: Python would take "" for the current folder."""
+    if str(path).strip() == "":
+        raise DataError("the path is empty; name a file or a folder ('.' is the current one)")
+    return path
+
+
 def refuse_beyond_memory(size: float | int, source: str, remedy: str) -> None:
     """Refuse what cannot fit into the memory that is left, before it is asked for."""
     left = available_memory()

@@ -171,7 +171,7 @@ def open_images(
         >>> [pixels.shape for names, pixels in open_images(folder).batches(2)]
         [(2, 4, 5, 3), (1, 4, 5, 3)]
     """
-    path = Path(source)
+    path = Path(dataset.named_path(source))
     checks.choice(on_corrupt, "on_corrupt", ["error", "skip"])
     if not path.exists():
         raise DataError(f"no such folder or archive: {shown(str(source), 120)}")

@@ -155,7 +155,7 @@ def _read_array(path: Path, source: str, suffix: str, key: str | None, options: 
 
 
 def _existing(text: str) -> Path:
-    path = Path(text).expanduser()
+    path = Path(dataset.named_path(text)).expanduser()
     try:
         if path.exists():
             return path
