@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     LineX = Any
     LineY = Any
     Values = Any
+    ValuesAt = Any
     Array = Any
     Labels = Any
 else:
@@ -38,6 +39,7 @@ else:
     LineX = Float[Tensor, "*#batch n"]  # n points on the real line
     LineY = Float[Tensor, "*#batch m"]
     Values = Float[Tensor, "*batch"]  # one number per batch entry
+    ValuesAt = Float[Tensor, "*batch l"]  # one number per point to look at
     Array = Float[Tensor, "..."]
     Labels = Int[Tensor, "..."]
 

@@ -52,6 +52,18 @@ def test_gradients_are_those_of_the_witness():
     np.testing.assert_allclose(found.gradient_x * [1, 10, 0.1], plain.gradient_x, atol=1e-10)
 
 
+def test_batches_of_witnesses_are_those_of_a_loop():
+    x, y = np.stack([draw(7, 9, seed=k)[0] for k in range(2)]), draw(7, 9)[1]
+    kernel, at = Gaussian(0.9), draw(4, 1, seed=3)[0]
+    values, slopes = witness_gradient(x, y, at, kernel=kernel)
+    assert values.shape == (2, 4) and slopes.shape == (2, 4, 3)
+    np.testing.assert_allclose(witness(x, y, at, kernel=kernel), values)
+    for k in range(2):
+        one, slope = witness_gradient(x[k], y, at, kernel=kernel)
+        np.testing.assert_allclose(values[k], one)
+        np.testing.assert_allclose(slopes[k], slope)
+
+
 def test_a_shift_is_found_in_its_feature_and_rows():
     x, y = draw(80, 90, d=5)
     y[:, 3] += 1.5

@@ -274,8 +274,6 @@ def test_bad_input_is_refused(name):
 @tests
 def test_weights_are_refused(name):
     x, y = draw()
-    if name == "disco":
-        pytest.skip("takes any number of samples and no weights")
     with pytest.raises(ValueError, match="take no weights"):
         run(name, x, y, a=np.full(24, 1 / 24))
 

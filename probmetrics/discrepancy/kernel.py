@@ -8,6 +8,7 @@ from probmetrics._arrays import (
     SamplesX,
     SamplesY,
     Values,
+    ValuesAt,
     WeightsX,
     WeightsY,
     array_function,
@@ -175,7 +176,7 @@ def witness(
     a: WeightsX | None = None,
     b: WeightsY | None = None,
     backend: str = "auto",
-) -> Values:
+) -> ValuesAt:
     """Witness function of the MMD, E k(X, t) − E k(Y, t), at points t.
 
     Positive where x has more mass than y at the kernel's scale. It is differentiable in ``at``:

@@ -218,13 +218,13 @@ def witness_gradient(
     """Witness function of the MMD at points t, and its gradient there.
 
     Args:
-        x: Sample, shape (n, d).
-        y: Sample, shape (m, d).
-        at: Points, shape (l, d).
+        x: Sample, shape (*batch, n, d).
+        y: Sample, shape (*batch, m, d).
+        at: Points, shape (*batch, l, d).
         kernel: As in ``witness``; differentiable.
 
     Returns:
-        w(t), shape (l,), and ∇w(t), shape (l, d): the direction in which x gains
+        w(t), shape (*batch, l), and ∇w(t), shape (*batch, l, d): the direction in which x gains
         most on y.
 
     Raises:
@@ -242,8 +242,11 @@ def witness_gradient(
     References:
         Gretton et al. (2012), A kernel two-sample test, Section 2.3.
     """
+    x, y = checks.samples(x, y)
+    at, _ = checks.samples(at, x, names=("at", "x"))
+    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2], at.shape[:-2])
     with torch.enable_grad():
-        points = at.detach().clone().requires_grad_()
+        points = at.detach().expand(*batch, *at.shape[-2:]).clone().requires_grad_()
         values = witness(x.detach(), y.detach(), points, kernel=kernel)
         (slope,) = torch.autograd.grad(values.sum(), points)
     return values.detach(), slope

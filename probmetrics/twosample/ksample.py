@@ -14,7 +14,7 @@ from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.kernels import Distance, Scaled
 from probmetrics.twosample.columns import column_names
-from probmetrics.twosample.design import pooled
+from probmetrics.twosample.design import no_weights, pooled
 from probmetrics.twosample.kernel_statistic import KernelStatistic, PreparedKernel
 from probmetrics.twosample.permutation import (
     Generator,
@@ -34,6 +34,8 @@ def disco_test(
     generator: Generator = None,
     level: float = 0.05,
     strata: tuple[Any, ...] | None = None,
+    a: Any = None,
+    b: Any = None,
     batch: int | None = None,
     progress: bool | None = None,
 ) -> TestResult:
@@ -55,6 +57,8 @@ def disco_test(
         generator: Generator or seed of the labelings.
         level: Level to compare with, for warnings and for ``"auto"``.
         strata: For each sample, labels of its points; exchanged within equal ones only.
+        a: Weights are refused: weighted points cannot exchange labels.
+        b: As ``a``.
         batch: Labelings per batch; changes memory, not the answer.
         progress: Progress bar; ``None`` shows one on a terminal when the work is long.
 
@@ -63,7 +67,7 @@ def disco_test(
         ε² are); ``details`` holds F, S, W and the energy distances between all pairs of samples.
 
     Raises:
-        ValueError: Fewer than two samples or two points, NaN, different d or columns.
+        ValueError: Fewer than two samples or two points, NaN, different d or columns, weights.
         TypeError: Tensors and arrays mixed.
 
     Notes:
@@ -80,6 +84,7 @@ def disco_test(
         Rizzo, Székely (2010), DISCO analysis: a nonparametric extension of analysis of variance,
         eqs. 2.3–2.6 and 3.3.
     """
+    no_weights(a, b)
     power = checks.real(power, "power")
     if not 0 < power <= 2:
         raise ValueError(f"power must lie in (0, 2], got {power}")
