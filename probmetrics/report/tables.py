@@ -123,8 +123,19 @@ def _distances(comparison: "Comparison") -> "Table":
     table.caption = _plain(
         f"floor: the distance between random halves of {first}, its mean and 95% quantile; "
         f"matched: between half of {first} and as many rows of {second}. Compare these two."
+        + (AT_THE_VALUE if any(_biased(m) for m in comparison.measurements) else "")
     )
     return table
+
+
+AT_THE_VALUE = (
+    " Intervals are about the distributions behind the rows: few rows read as too far apart, so an "
+    "interval leaves out this excess, as far as it can be estimated, and may end at the value."
+)
+
+
+def _biased(measurement: Measurement) -> bool:
+    return measurement.interval is not None and float(measurement.interval.bias) > 0
 
 
 def _tests(comparison: "Comparison") -> "Table":
