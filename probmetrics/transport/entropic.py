@@ -25,6 +25,7 @@ SMALL_PAIRS = 2**18  # up to here problems that converge slowly are solved by Ne
 SMALL_POINTS = 512  # if their systems are of this size at most,
 ROUNDING = 1e-11  # an error that more passes may not lower
 HARD = 100  # after as many passes
+CARRIED = 8  # coordinates that passes carry along at little cost
 KEPT_BYTES = 2**26  # a kernel of this size is kept in memory,
 WIDE_BYTES = 2**30  # and of this one where points are wide, so that forming it is the work
 
@@ -40,6 +41,7 @@ class Solution:
     error: Tensor  # (B,): L1 error of the marginals, or of the update for relaxed ones
     converged: bool
     steps: int
+    sweeper: Sweeper | None = None  # that made the last pass, for the plan's moments
 
 
 def mean_cost(problem: EntropicProblem) -> Tensor:
@@ -57,13 +59,24 @@ def mean_cost(problem: EntropicProblem) -> Tensor:
     return total
 
 
-def make_sweeper(problem: EntropicProblem, epsilon: Tensor, backend: str) -> Sweeper:
-    """A sweeper that keeps the kernel where memory allows and it pays, else one that streams."""
+def make_sweeper(
+    problem: EntropicProblem,
+    epsilon: Tensor,
+    backend: str,
+    moving: tuple[bool, bool] = (False, False),
+) -> Sweeper:
+    """A sweeper that keeps the kernel where memory allows and it pays, else one that streams.
+
+    Where points have few coordinates and x, or y, are ``moving``, streamed passes carry what the
+    gradient needs along.
+    """
     batch, n, d = problem.x.shape
     m = problem.y.shape[-2]
     size = batch * n * m * (8 if problem.x.dtype == torch.float64 else 4)
     fits = size <= KEPT_BYTES or (d >= WIDE and size <= WIDE_BYTES)
-    return Sweeper(problem, epsilon, kept=fits if backend == "auto" else backend == "dense")
+    kept = fits if backend == "auto" else backend == "dense"
+    cheap = not kept and batch == 1 and d <= CARRIED and type(problem.ground) is SqEuclidean
+    return Sweeper(problem, epsilon, kept=kept, carried=moving if cheap else (False, False))
 
 
 def schedule(epsilon: Tensor, scale: Tensor) -> list[Tensor]:
@@ -85,6 +98,7 @@ def solve(
     max_steps: int,
     backend: str,
     start: Tensor | None = None,
+    moving: tuple[bool, bool] = (False, False),
 ) -> Solution:
     """Potentials whose plan misses the marginals by at most ``tolerance`` in L1.
 
@@ -96,8 +110,9 @@ def solve(
         max_steps: Most passes over the pairs, all stages together.
         backend: "auto", "dense" (kernel in memory) or "tiled" (streamed).
         start: g to start from, shape (B, m).
+        moving: Whether gradients in x, and in y, will be asked for.
     """
-    options: dict[str, Any] = {"max_steps": max_steps, "backend": backend}
+    options: dict[str, Any] = {"max_steps": max_steps, "backend": backend, "moving": moving}
     found = _descend(problem, epsilon, sides, start, tolerance=tolerance, **options)
     near = float(found.error.max()) <= max(tolerance, ROUNDING)
     if not found.converged and not near and found.steps < max_steps:
@@ -147,6 +162,7 @@ def _descend(
     tolerance: float,
     max_steps: int,
     backend: str,
+    moving: tuple[bool, bool] = (False, False),
 ) -> Solution:
     """Solve at one ε after the other, each from the last."""
     smooth = all(side.smooth for side in sides)
@@ -173,7 +189,7 @@ def _descend(
         left = max_steps - steps - ahead
         if left < 1 and not last:
             continue  # too few passes for the whole way down: begin nearer to the end
-        sweeper = make_sweeper(problem, stage, backend)
+        sweeper = make_sweeper(problem, stage, backend, moving if last else (False, False))
         goal = tolerance if last else max(tolerance, LOOSE)
         most = max(1, min(left, HARD if is_small(problem) else left) if last else min(left, 30))
         if fine and smooth:
@@ -182,7 +198,7 @@ def _descend(
             found = _iterate(sweeper, sides, g, f, tolerance=goal, max_steps=most)
         f, g = found.f, found.g
         steps += found.steps
-    found.steps = steps
+    found.steps, found.sweeper = steps, sweeper
     return found
 
 

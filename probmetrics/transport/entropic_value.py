@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from probmetrics.pairwise import LogSumExp
+from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import InnerGeometry, SquaredGeometry
 from probmetrics.pairwise.tiled import (
     differentiable,
@@ -16,7 +17,7 @@ from probmetrics.pairwise.tiled import (
 from probmetrics.pairwise.tiles import Pairs
 from probmetrics.transport.entropic import Solution
 from probmetrics.transport.marginals import Marginal
-from probmetrics.transport.sweeps import EntropicProblem
+from probmetrics.transport.sweeps import EntropicProblem, Sweeper
 
 
 def dual_value(
@@ -69,11 +70,71 @@ def envelope(
     worth_b = sides[1].slope(solution.g) - eps * (solution.log_c.exp() - a.sum(-1, keepdim=True))
     row = solution.f / eps + a.log()
     column = solution.g / eps + b.log()
-    plan = (problem.ground, epsilon, row, column, worth_a, worth_b, problem.y is problem.x)
+    plan = _Plan(problem, solution, epsilon, row, column, (worth_a, worth_b))
+    plan.remember()
     answer: Tensor = differentiable(
         _Envelope, value, plan, problem.x, problem.y, problem.a, problem.b
     )
     return answer
+
+
+class _Plan:
+    """A plan and how the value changes with it, holding no kernel once it is made."""
+
+    def __init__(
+        self,
+        problem: EntropicProblem,
+        solution: Solution,
+        epsilon: Tensor,
+        row: Tensor,
+        column: Tensor,
+        worth: tuple[Tensor, Tensor],
+    ) -> None:
+        self.ground, self.epsilon, self.row, self.column = problem.ground, epsilon, row, column
+        self.f, self.g, self.worth = solution.f, solution.g, worth
+        self.weights = problem.a.detach(), problem.b.detach()
+        self.same = problem.y is problem.x
+        self.moments: tuple[Tensor | None, Tensor | None] = (None, None)
+        self.moving = moving(problem)
+        self.sweeper = solution.sweeper
+
+    def remember(self) -> None:
+        """Take the plan's moments from passes made, or from the kernel while it is there."""
+        sweeper, self.sweeper = self.sweeper, None
+        if sweeper is None or type(self.ground) is not SqEuclidean or not any(self.moving):
+            return
+        if sweeper.formed or sweeper.last is not None:
+            self.moments = sweeper.moments(self.f, self.g, *self.moving)
+
+    def pulled(
+        self, x: Tensor, y: Tensor, up: Tensor, need_x: bool, need_y: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """2 Σ_j P_ij (x_i − y_j) times ``up``, and the same for y."""
+        problem = EntropicProblem(self.ground, x, x if self.same else y, *self.weights)
+        known = all(
+            moment is not None or not need
+            for moment, need in zip(self.moments, (need_x, need_y), strict=True)
+        )
+        moments = self.moments
+        sweeper = Sweeper(problem, self.epsilon, kept=False)
+        if not known:
+            moments = sweeper.moments(self.f, self.g, need_x, need_y)
+        p = sweeper.pairs
+        found: list[Tensor | None] = [None, None]
+        ends = (p.u[..., : p.d] * (-0.5 / p.rate), p.v[..., : p.d])
+        for k, (need, z, moment) in enumerate(zip((need_x, need_y), ends, moments, strict=True)):
+            if need and moment is not None:
+                slope = z.mT * moment[:, :1] - moment[:, 1:]
+                slope = (2.0 * up)[:, None, None] * slope
+                found[k] = slope.mT.to(x.dtype)
+        return found[0], found[1]
+
+
+def moving(problem: EntropicProblem) -> tuple[bool, bool]:
+    """Whether gradients in x, and in y, may be asked for."""
+    if not torch.is_grad_enabled():
+        return False, False
+    return problem.x.requires_grad, problem.y.requires_grad and problem.y is not problem.x
 
 
 class _Envelope(torch.autograd.Function):
@@ -95,13 +156,18 @@ class _Envelope(torch.autograd.Function):
                 "differentiated; for second derivatives use sinkhorn_hessian_product"
             )
         x, y = ctx.saved_tensors
-        ground, epsilon, row, column, worth_a, worth_b, same = ctx.plan
+        plan: _Plan = ctx.plan
         need_x, need_y, need_a, need_b = ctx.needs_input_grad[2:]
+        worth_a, worth_b = plan.worth
         dx = dy = None
         if need_x or need_y:
-            both = _moved(ground, epsilon, x, y, row, column, up, need_x, need_y and not same)
-            dx, dy = both
-            if same and dx is not None:
+            need_y = need_y and not plan.same
+            if type(plan.ground) is SqEuclidean:
+                dx, dy = plan.pulled(x, y, up, need_x, need_y)
+            else:
+                sums = (plan.ground, plan.epsilon, x, y, plan.row, plan.column)
+                dx, dy = _moved(*sums, up, need_x, need_y)
+            if plan.same and dx is not None:
                 dx = 2.0 * dx  # a measure moved onto itself: rows and columns are alike
         da = up.unsqueeze(-1) * worth_a if need_a else None
         db = up.unsqueeze(-1) * worth_b if need_b else None

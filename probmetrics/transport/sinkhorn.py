@@ -12,7 +12,7 @@ from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.transport.entropic import Solution, mean_cost, solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
-from probmetrics.transport.entropic_value import dual_value, envelope, primal_value
+from probmetrics.transport.entropic_value import dual_value, envelope, moving, primal_value
 from probmetrics.transport.envelope import unit
 from probmetrics.transport.marginals import Marginal, marginals
 from probmetrics.transport.plan import Transport
@@ -76,7 +76,8 @@ def sinkhorn(
     Notes:
         One exponential per pair and pass. Passes are extrapolated (Anderson); an ε far below the
         mean cost is approached from above and finished by quasi-Newton steps on the semi-dual.
-        Gradients are exact at the optimum (envelope theorem) and cost one more pass per side.
+        Gradients are exact at the optimum (envelope theorem) and cost one more pass at most where
+        the cost is ‖x − y‖², else one per side.
 
     References:
         Cuturi (2013), "Sinkhorn distances"; Peyré & Cuturi (2019), "Computational optimal
@@ -96,6 +97,7 @@ def sinkhorn(
         max_steps=max_steps,
         backend=backend,
         start=_potential(start, task),
+        moving=moving(task.problem),
     )
     warn_unless_converged(solution, tolerance)
     value = dual_value(task.problem, solution, task.epsilon, task.sides)
@@ -176,7 +178,7 @@ def sinkhorn_divergence(
         "backend": backend,
     }
     p, sides = task.problem, task.sides
-    solution = solve(p.detached(), task.epsilon, sides, **options)
+    solution = solve(p.detached(), task.epsilon, sides, moving=moving(p), **options)
     warn_unless_converged(solution, tolerance)
     value = dual_value(p, solution, task.epsilon, sides)
     total = envelope(p, solution, task.epsilon, sides, value)

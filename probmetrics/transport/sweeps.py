@@ -19,7 +19,7 @@ from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.threads import run_tasks
 from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
-from probmetrics.transport.marginals import Update
+from probmetrics.transport.marginals import Marginal, Update
 
 WIDE = 32  # coordinates from which products are the work
 LOG2E = math.log2(math.e)
@@ -85,9 +85,18 @@ class Sweeper:
         problem: What to solve.
         epsilon: ε per batch entry, float64, shape (B,).
         kept: Whether to keep the kernel.
+        carried: Whether passes carry the points of y, and of x, along, so that ``moments`` of
+            the last pass cost no other.
     """
 
-    def __init__(self, problem: EntropicProblem, epsilon: Tensor, *, kept: bool) -> None:
+    def __init__(
+        self,
+        problem: EntropicProblem,
+        epsilon: Tensor,
+        *,
+        kept: bool,
+        carried: tuple[bool, bool] = (False, False),
+    ) -> None:
         self.problem, self.epsilon, self.kept = problem, epsilon, kept
         dtype = working_precision(problem, epsilon)
         x = problem.x.to(dtype)
@@ -107,6 +116,38 @@ class Sweeper:
         self.kernel: Tensor | None = None
         self.formed = False
         self.f0, self.g0 = problem.a, problem.b
+        self.held: Tensor | None = None
+        self.last: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        self._carry(*carried)
+
+    def _carry(self, right: bool, left: bool) -> None:
+        """Load passes with y on the columns, with x on the rows, beside the ones they sum."""
+        p = self.pairs
+        self.right = self._load_of(p.v[..., : p.d]) if right else None
+        self.left = self._load_of(p.u[..., : p.d] * (-0.5 / p.rate)) if left else None
+
+    @staticmethod
+    def _load_of(points: Tensor) -> Tensor:
+        return torch.cat([torch.ones_like(points[..., :1]), points], -1).mT.contiguous()
+
+    def moments(
+        self, f: Tensor, g: Tensor, rows: bool, columns: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Σ_j P_ij [1, y_j], shape (B, 1 + d, n), and Σ_i P_ij [1, x_i], shape (B, 1 + d, m).
+
+        For the plan P at f and g, and points about the centre that the pairs share; float64. Of
+        the last pass where that was there and carried them, else by one pass.
+        """
+        known = self.last is not None and torch.equal(self.last[0], f)
+        known = known and self.last is not None and torch.equal(self.last[1], g)
+        enough = (self.right is not None or not rows) and (self.left is not None or not columns)
+        if not (known and enough):
+            self._carry(rows, columns)
+            self.held = f
+            self.sweep(f, g, Update(Marginal(), self.epsilon))
+            self.held = None
+        assert self.last is not None
+        return self.last[2] if rows else None, self.last[3] if columns else None
 
     def sweep(self, f: Tensor, g: Tensor, update: Update) -> tuple[Tensor, Tensor, Tensor]:
         """One pass at g, shape (B, m), with f, shape (B, n), a guess of the row potential.
@@ -115,16 +156,20 @@ class Sweeper:
             f at g; log r, r_i = Σ_j b_j exp((f_i + g_j − C_ij)/ε) there; and log c,
             c_j = Σ_i a_i exp((f_i + g_j − C_ij)/ε). All float64.
         """
-        near, row, columns, shift = self._passed(f, g, update)
-        raw = near - self.epsilon.unsqueeze(-1) * row.log()
-        new = update(raw)
-        log_c = columns.log() + shift
+        near, rows, columns, shift = self._passed(f, g, update)
+        raw = near - self.epsilon.unsqueeze(-1) * rows[:, 0].log()
+        new = update(raw) if self.held is None else self.held
+        if self.right is not None or self.left is not None:
+            scaling = self._row_scaling(rows[:, 0].to(self.dtype), near, update).unsqueeze(-2)
+            weights = (self.problem.b * shift.exp()).unsqueeze(-2)
+            self.last = (new, g, rows * scaling, columns * weights)
+        log_c = columns[:, 0].log() + shift
         return new, (new - raw) / self.epsilon.unsqueeze(-1), self._mended(new, g, log_c)
 
     def rows(self, g: Tensor, f: Tensor) -> Tensor:
         """The row update alone, −ε log Σ_j b_j exp((g_j − C_ij)/ε), near a guess f."""
-        near, row, _, _ = self._passed(f, g, None)
-        return near - self.epsilon.unsqueeze(-1) * row.log()
+        near, rows, _, _ = self._passed(f, g, None)
+        return near - self.epsilon.unsqueeze(-1) * rows[:, 0].log()
 
     def own_rows(self, f: Tensor) -> Tensor:
         """``rows`` of a measure with itself at g = f: the kernel is symmetric, so half of it."""
@@ -165,13 +210,13 @@ class Sweeper:
             if float(shift.abs().max()) < ABSORB:
                 weights = (self.problem.b * shift.exp()).to(self.dtype)
                 row, columns = self._pass(self.f0, weights, update)
-                if _within(row, columns):
+                if _within(row[:, 0], columns):
                     return self.f0, row, columns, shift
         self._load(f, g)
         none = torch.zeros_like(g)
         self.f0, self.g0 = f.clone(), g
         row, columns = self._pass(self.f0, self.b, update, forming=True)
-        if not _within(row, columns):
+        if not _within(row[:, 0], columns):
             self.f0 = f.clone()
             row, columns = self._pass(self.f0, self.b, update, forming=True, careful=True)
         self.formed = self.kept
@@ -186,18 +231,24 @@ class Sweeper:
         forming: bool = False,
         careful: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Row and column sums of the kernel around ``near``; a careful pass moves that in place."""
+        """Row and column sums of the kernel around ``near``; a careful pass moves that in place.
+
+        Shapes (B, k, n) and (B, k, m): first the sums, then those with what the pass carries.
+        """
         p = self.pairs
         if forming and self.kept and self.kernel is None:
             self.kernel = self.u.new_empty(p.batch, p.n, p.m)
-        row = self.u.new_empty(p.batch, p.n)
+        right, left = weights.unsqueeze(-2), self.left
+        if self.right is not None:
+            right = right * self.right
+        row = self.u.new_empty(p.batch, right.shape[1], p.n)
         tasks = self._blocks(forming)
         shares: list[tuple[int, Tensor]] = []
 
         def work(share: Sequence[Block]) -> None:
             first = share[0]
             buffer = None if self.kernel is not None else self.u.new_empty(_size(first, p.m))
-            sums = self.u.new_zeros(p.batch, p.m)
+            sums = self.u.new_zeros(p.batch, 1 if left is None else left.shape[1], p.m)
             for block in share:
                 e, rows = block.entries, block.rows
                 if self.kernel is not None:
@@ -211,11 +262,12 @@ class Sweeper:
                     if buffer is None and made.data_ptr() != tile.data_ptr():
                         tile.copy_(made)
                     tile = made
-                found = times_vector(tile, weights[e])
-                row[e, rows] = found
+                found = times_rows(tile, right[e])
+                row[e, :, rows] = found
                 if update is not None:
-                    scaled = self._row_scaling(found, near, update, e, rows)
-                    sums[e] += times_vector(tile.mT, scaled)
+                    scaled = self._row_scaling(found[:, 0], near, update, e, rows).unsqueeze(-2)
+                    scaled = scaled if left is None else scaled * left[e, :, rows]
+                    sums[e] += times_rows(tile.mT, scaled)
             shares.append((tasks.index(first), sums))
 
         run_tasks(work, tasks, p.count if forming else p.count // 8)
@@ -223,9 +275,17 @@ class Sweeper:
         return row.double(), torch.stack(ordered).sum(0)
 
     def _row_scaling(
-        self, row: Tensor, near: Tensor, update: Update, e: slice, rows: slice
+        self,
+        row: Tensor,
+        near: Tensor,
+        update: Update,
+        e: slice = slice(None),
+        rows: slice = slice(None),
     ) -> Tensor:
-        """a times what the row update multiplies the kernel with."""
+        """a times what the row update, or the potential held, multiplies the kernel with."""
+        if self.held is not None:
+            ahead = (self.held[e, rows] - near[e, rows]) / self.epsilon[e].unsqueeze(-1)
+            return (self.problem.a[e, rows] * ahead.exp()).to(self.dtype)
         if update.exact:
             return self.a[e, rows] / row
         eps, here = self.epsilon[e].unsqueeze(-1), near[e, rows]
@@ -308,11 +368,13 @@ def _within(row: Tensor, columns: Tensor | None = None) -> bool:
     return fine and (columns is None or bool(columns.isfinite().all()))
 
 
-def times_vector(matrix: Tensor, v: Tensor) -> Tensor:
-    """Matrix @ v per batch entry, shapes (B, n, m), (B, m) → (B, n)."""
-    if matrix.shape[0] == 1:
-        return torch.mv(matrix[0], v[0]).unsqueeze(0)
-    return torch.bmm(matrix, v.unsqueeze(-1)).squeeze(-1)
+def times_rows(matrix: Tensor, v: Tensor) -> Tensor:
+    """Matrix times each row of v per batch entry, shapes (B, n, m), (B, k, m) → (B, k, n)."""
+    if matrix.shape[0] > 1:
+        return torch.bmm(matrix, v.mT).mT
+    if v.shape[1] == 1:
+        return torch.mv(matrix[0], v[0, 0]).view(1, 1, -1)
+    return torch.mm(v[0], matrix[0].T).unsqueeze(0)
 
 
 def _size(block: Block, m: int) -> int:
