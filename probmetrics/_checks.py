@@ -121,6 +121,10 @@ def masses(a: Tensor | None, x: Tensor, name: str = "a", *, of: str = "x") -> Te
     return a
 
 
+class NotFiniteError(ValueError):
+    """NaN or infinity in a tensor."""
+
+
 def finite(x: Tensor, name: str = "x") -> Tensor:
     """The same tensor, refused if it holds NaN or infinity (where its values can be read)."""
     if not readable(x) or x.numel() == 0 or bool(torch.isfinite(x.detach().sum())):
@@ -133,7 +137,7 @@ def finite(x: Tensor, name: str = "x") -> Tensor:
     place = f"row {where[-2]}, column {where[-1]}" if x.ndim > 1 else f"position {where[0]}"
     if x.ndim > 2:
         place = f"batch entry {tuple(where[:-2])}, {place}"
-    raise ValueError(
+    raise NotFiniteError(
         f"{name} holds {x.detach()[tuple(where)].item()} at {place} "
         f"({rows} {'row' if x.ndim > 1 else 'value'}{'s' * (rows != 1)} affected); "
         "drop or impute these before comparing"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from probmetrics import cli_training
+
 if TYPE_CHECKING:
     from probmetrics.report import Comparison
 
@@ -29,7 +31,7 @@ UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line; exit code 0 when it ran, 2 on bad input, 130 on Ctrl-C."""
+    """Run the command line; exit code 0: it ran, 2: bad input, 3: it diverged, 130: Ctrl-C."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -40,6 +42,8 @@ def run(arguments: list[str]) -> int:
         if answer == INTERRUPTED:  # how newer versions of typer hand Ctrl-C on
             raise KeyboardInterrupt
         return answer if isinstance(answer, int) else 0
+    except cli_training.StoppedError as stop:
+        return _complain(str(stop), stop.code)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted; no file was left half-written", INTERRUPTED)
     except UsageProblem as error:
@@ -153,6 +157,10 @@ def compare(
         command=shlex.join(["probmetrics", *sys.argv[1:]]),
     )
     _deliver(result, html=html, json=json, quiet=quiet)
+
+
+app.command()(cli_training.train)
+app.command()(cli_training.sample)
 
 
 @app.command()

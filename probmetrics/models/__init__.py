@@ -15,6 +15,7 @@ from probmetrics.models.base import (
     Objective,
 )
 from probmetrics.models.baselines import GaussianModel, MixtureModel
+from probmetrics.models.catalog import create
 from probmetrics.models.energy_gan import BEGAN, EBGAN
 from probmetrics.models.fitting import History, TrainingDivergedError, fit
 from probmetrics.models.flows import CouplingFlow
@@ -23,6 +24,7 @@ from probmetrics.models.glo import GLO
 from probmetrics.models.gmmn import GMMN, MMDGAN, CodeGMMN, SinkhornGenerator
 from probmetrics.models.implicit import ConditionalModel, ImplicitModel
 from probmetrics.models.infogan import InfoGAN
+from probmetrics.models.io import load, save
 from probmetrics.models.likelihoods import BernoulliLikelihood, GaussianLikelihood
 from probmetrics.models.posteriors import InverseAutoregressiveFlow, PlanarFlow
 from probmetrics.models.vae import IWAE, VAE
@@ -69,5 +71,8 @@ __all__ = [
     "SparseAutoencoder",
     "SupervisedAAE",
     "TrainingDivergedError",
+    "create",
     "fit",
+    "load",
+    "save",
 ]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from probmetrics import _checks as checks
-from probmetrics.models.base import AbstractModel, Objective
+from probmetrics.models.base import AbstractModel, Batch, Objective
+from probmetrics.models.files import save_whole
 from probmetrics.models.stream import Stream
 
 FORMAT = "probmetrics training 1"
@@ -222,13 +223,20 @@ class _Run:
                 batch = self.stream.draw(self.source, self.history.steps)
                 half = precision == "bfloat16"
                 with torch.autocast(device, torch.bfloat16) if half else nullcontext():
-                    loss = objective.loss(batch, self.source)
+                    loss = self._loss(objective, batch)
                 self._descend(objective, parameters, optimizer, loss, clip)
                 if objective.after is not None:
                     objective.after(batch)
             self.history.losses[objective.name].append(float(loss.detach()))
         if self.decay is not None:
             self._average(self.decay)
+
+    def _loss(self, objective: Objective, batch: Batch) -> Tensor:
+        try:
+            return objective.loss(batch, self.source)
+        except checks.NotFiniteError as error:  # the batch was checked: the network gave it
+            step, name = self.history.steps, objective.name
+            raise TrainingDivergedError(step, name, float("nan"), self.written) from error
 
     def _descend(
         self,
@@ -311,9 +319,7 @@ class _Run:
             "global": torch.get_rng_state(),
             "history": dict(vars(self.history)),
         }
-        part = self.path.with_name(self.path.name + ".part")
-        torch.save(state, part)
-        part.replace(self.path)
+        save_whole(state, self.path)
         self.written = self.path
 
     def load(self) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from probmetrics.models.base import AbstractModel
 from probmetrics.models.catalog import create
+from probmetrics.models.files import save_whole
 
 FORMAT = "probmetrics model"
 REVISION = 1
@@ -29,8 +30,6 @@ def save(model: AbstractModel, path: str | Path, *, notes: dict[str, Any] | None
         >>> load(path).sample(4, generator=0).shape
         torch.Size([4, 2])
     """
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
     content = {
         "format": FORMAT,
         "revision": REVISION,
@@ -40,8 +39,7 @@ def save(model: AbstractModel, path: str | Path, *, notes: dict[str, Any] | None
         "state": model.state_dict(),
         "notes": notes or {},
     }
-    torch.save(content, part)
-    part.replace(target)
+    save_whole(content, Path(path))
 
 
 def load(

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics.data import Dataset, read
+from probmetrics.data.embedded import PREFIX, names
 from probmetrics.models.base import AbstractGenerativeModel, AbstractModel
 from probmetrics.models.catalog import INDEXED, LABELLED, MODELS, create
 from probmetrics.models.fitting import History, fit
 from probmetrics.models.io import load, save
+from probmetrics.report.writing import refuse_unwritable
+
+AT_ONCE = 4096  # points drawn by one pass through the networks
 
 
 def train_model(
@@ -50,7 +54,7 @@ def train_model(
             wae, aae, saae, ssaae, autoencoder, sparse, denoising, contractive, glo, flow, gaussian
             or mixture.
         data: Anything ``probmetrics.data.read`` takes: data:ring, data:digits, an array file, a
-            folder of images.
+            folder of images. Embedded sets may go without ``data:`` where no file has their name.
         out: Model file to write.
         loss: A row for games (gan, js, wgan, …), a divergence for moment matching and WAE (mmd,
             energy, sinkhorn, …), a law for VAEs (gaussian, gaussian one, gaussian each,
@@ -77,12 +81,19 @@ def train_model(
         **options: Further plain options of the model's ``build``.
 
     Returns:
-        The history. Images are scaled to [0, 1], other data to mean 0 and variance 1; the file
-        remembers the scale, and samples come back in the unit of the data.
+        The history. Images are scaled to [0, 1], other data to mean 0 and variance 1 (but not for
+        a Bernoulli decoder, which takes [0, 1] as it is); the file remembers the scale, and samples
+        come back in the unit of the data.
+
+    Raises:
+        ValueError: Data, options or files that cannot be used; said before training begins.
+        TrainingDivergedError: As in ``fit``; the checkpoint stays.
+        KeyboardInterrupt: Of Ctrl-C; the checkpoint stays.
     """
     checks.choice(model, "model", MODELS)
-    target, found = Path(out), read(data, max_samples=max_samples, image_size=image_size)
-    x, notes = _scaled(found)
+    target, place = _writable(out, grid, checkpoint), _device(device)
+    found = read(_source(data), max_samples=max_samples, image_size=image_size)
+    x, notes = _scaled(found, keep=loss == "bernoulli")
     more: dict[str, Any] = dict(options)
     more |= {"loss": loss} if loss is not None else {}
     given = {"latent": latent, "hidden": hidden, "width": width}
@@ -95,24 +106,33 @@ def train_model(
         more["points"] = len(x)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = create(model, tuple(x.shape[1:]), **more).to(device)
-    state = Path(checkpoint) if checkpoint is not None else target.with_suffix(".training")
-    history = fit(
-        made,
-        source,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        ema=ema,
-        clip=clip,
-        precision=precision,
-        seed=seed,
-        every=every,
-        callback=_painter(target, grid, notes, found),
-        checkpoint=None if hasattr(made, "solve") else state,
-        resume=resume,
-        progress=progress,
-    )
+        made = create(model, tuple(x.shape[1:]), **more).to(place)
+    state = target.with_suffix(".training") if checkpoint is None else Path(checkpoint)
+    solved = hasattr(made, "solve")  # in one go: there is no training to keep or to watch
+    paint = _painter(target, grid, notes, found)
+    try:
+        history = fit(
+            made,
+            source,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            ema=ema,
+            clip=clip,
+            precision=precision,
+            seed=seed,
+            every=every,
+            callback=paint,
+            checkpoint=None if solved else state,
+            resume=resume and not solved,
+            progress=progress,
+        )
+    except (ValueError, TypeError):
+        if checkpoint is None and state.exists() and _untrained(state):
+            state.unlink()
+        raise
+    if solved and paint is not None:
+        paint(0, made)
     save(made, target, notes={**notes, "model": model, "data": found.source, "seed": seed})
     if checkpoint is None:
         state.unlink(missing_ok=True)
@@ -125,7 +145,7 @@ def sample_model(
     *,
     out: str | Path | None = None,
     seed: int | None = None,
-    label: int | None = None,
+    label: int | str | None = None,
     truncation: float | None = None,
     temperature: float = 1.0,
     device: str = "cpu",
@@ -137,7 +157,7 @@ def sample_model(
         n: How many.
         out: ``.npy`` file to write them to, or ``.png`` for a grid of images.
         seed: Same seed, same samples; None draws afresh.
-        label: Class to draw, for conditional models.
+        label: Class to draw, for models told the class: one of the labels of its data.
         truncation: Largest code coordinate, in deviations, where the model has codes.
         temperature: Standard deviation of the codes.
         device: Where to compute.
@@ -146,28 +166,33 @@ def sample_model(
         Shape (n, *shape): images as (height, width) or (height, width, channels), pixel values
         as in the data, not clipped.
     """
-    model = load(path, device=device)
+    if out is not None and refuse_unwritable(out).suffix not in (".png", ".npy"):
+        raise ValueError(f"out must end in .npy or .png, got {Path(out).name}")
+    model = load(path, device=_device(device))
     if not isinstance(model, AbstractGenerativeModel):
         raise ValueError(f"{path} holds a {type(model).__name__}, which has nothing to sample from")
-    options: dict[str, Any] = {} if label is None else {"labels": label}
+    notes = model.notes or {}
+    options: dict[str, Any] = {} if label is None else {"labels": _class(label, notes)}
     options |= {} if truncation is None else {"truncation": truncation}
     options |= {} if temperature == 1.0 else {"temperature": temperature}
+    source, n = checks.generator(seed, model.device), checks.count(n, "n")
     try:
-        drawn = model.sample(n, generator=seed, **options)
+        parts = [min(AT_ONCE, n - done) for done in range(0, n, AT_ONCE)]
+        drawn = torch.cat([model.sample(k, generator=source, **options).cpu() for k in parts])
     except TypeError as error:
         raise ValueError(
             f"a {type(model).__name__} cannot be sampled with {', '.join(options)}"
         ) from error
-    notes = model.notes or {}
-    values = _unscaled(drawn.cpu(), notes)
+    values = _unscaled(drawn, notes)
     if out is not None:
-        target = Path(out)
+        target = Path(out).expanduser()
         if target.suffix == ".png":
             write_grid(values, target, top=notes.get("top"))
-        elif target.suffix == ".npy":
-            np.save(target, values)
         else:
-            raise ValueError(f"out must end in .npy or .png, got {target.name}")
+            part = target.with_name(target.name + ".part")
+            with part.open("wb") as file:
+                np.save(file, values)
+            part.replace(target)
     return values
 
 
@@ -181,6 +206,11 @@ def write_grid(values: NDArray[np.floating[Any]], path: Path, *, top: float | No
     """
     from PIL import Image
 
+    if values.ndim == 2 and values.shape[1] != 2:
+        raise ValueError(
+            f"a picture needs images or points in the plane, got {values.shape[1]} columns; "
+            "write them to a .npy file"
+        )
     if values.ndim == 2:
         pixels = _scatter(values)
     else:
@@ -215,14 +245,16 @@ def _scatter(points: NDArray[np.floating[Any]], side: int = 512) -> NDArray[np.u
     return pixels
 
 
-def _scaled(found: Dataset) -> tuple[Tensor, dict[str, Any]]:
+def _scaled(found: Dataset, *, keep: bool) -> tuple[Tensor, dict[str, Any]]:
     """Training data as float32, with what it takes to come back."""
-    values = torch.from_numpy(np.ascontiguousarray(found.values)).float()
+    exact = torch.from_numpy(np.ascontiguousarray(found.values)).double()
     if found.image_shape is None:
-        mean = values.mean(0)
-        spread = values.std(0) if len(values) > 1 else torch.ones_like(mean)
+        mean, spread = exact.mean(0), exact.std(0, correction=0)
         spread = torch.where(spread > 0, spread, 1.0)
-        return (values - mean) / spread, {"offset": mean, "factor": spread, "top": None}
+        if keep:
+            mean, spread = torch.zeros_like(mean), torch.ones_like(spread)
+        return ((exact - mean) / spread).float(), {"offset": mean, "factor": spread, "top": None}
+    values = exact.float()
     height, width, *channels = found.image_shape
     top = 255.0 if float(values.max()) > 16 else max(float(values.max()), 1e-12)
     images = values.reshape(-1, height, width, *(channels or [1])).movedim(-1, 1) / top
@@ -237,6 +269,48 @@ def _unscaled(drawn: Tensor, notes: dict[str, Any]) -> NDArray[np.floating[Any]]
         values = images.squeeze(-1) if notes["grey"] else images
     array: NDArray[np.floating[Any]] = values.numpy()
     return array
+
+
+def _writable(*paths: Any) -> Path:
+    """The model file; it, its picture and its checkpoint are refused where they cannot be."""
+    target = Path(paths[0]).expanduser()
+    if target.suffix in (".png", ".training"):
+        raise ValueError(f"out is the model file, e.g. {target.stem}.pt; got {target.name}")
+    for path in paths:
+        if path is not None:
+            refuse_unwritable(path)
+    return target
+
+
+def _untrained(state: Path) -> bool:
+    """Whether a checkpoint is that of step 0, which is not worth keeping."""
+    history = torch.load(state, map_location="cpu", weights_only=True)["history"]
+    return not history["steps"]
+
+
+def _device(name: str) -> torch.device:
+    """A device on which a tensor can be made."""
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used here: {reason}") from error
+
+
+def _source(data: Any) -> Any:
+    """``ring`` is data:ring, unless there is a file of that name."""
+    if isinstance(data, str) and not Path(data).exists() and PREFIX + data in names():
+        return PREFIX + data
+    return data
+
+
+def _class(label: int | str, notes: dict[str, Any]) -> int:
+    """The number of the class with this label."""
+    known: list[str] | None = notes.get("classes")
+    if known is None:
+        return int(label)
+    checks.choice(str(label), "label", known)
+    return known.index(str(label))
 
 
 def _classes(found: Dataset, model: str) -> tuple[Tensor, list[str]]:
@@ -257,7 +331,7 @@ def _painter(
                 f"{found.values.shape[1]} columns"
             )
         return None
-    path = Path(grid) if grid is not None else target.with_suffix(".png")
+    path = target.with_suffix(".png") if grid is None else Path(grid).expanduser()
 
     def paint(step: int, model: AbstractModel) -> None:
         if isinstance(model, AbstractGenerativeModel):
