@@ -56,7 +56,8 @@ def test_batches_of_witnesses_are_those_of_a_loop():
     x, y = np.stack([draw(7, 9, seed=k)[0] for k in range(2)]), draw(7, 9)[1]
     kernel, at = Gaussian(0.9), draw(4, 1, seed=3)[0]
     values, slopes = witness_gradient(x, y, at, kernel=kernel)
-    assert values.shape == (2, 4) and slopes.shape == (2, 4, 3)
+    assert values.shape == (2, 4)
+    assert slopes.shape == (2, 4, 3)
     np.testing.assert_allclose(witness(x, y, at, kernel=kernel), values)
     for k in range(2):
         one, slope = witness_gradient(x[k], y, at, kernel=kernel)

@@ -240,22 +240,34 @@ class PreparedPairs(PreparedKernel):
         super().__post_init__()
         self.budget = budget
         half = len(self.points) // 2
-        self.gap = self.centre.new_empty(half, half)  # H
+        self.gap = self.centre.new_zeros(half, half)  # H, right of the diagonal
         self.rows = torch.zeros_like(self.centre)
         self.diagonal = torch.zeros_like(self.centre)
         for a in range(0, half, ROWS):
-            b = min(a + ROWS, half)
-            above = self._rows(a, b)
-            below = self._rows(half + a, half + b)
-            self.gap[a:b] = above[:, :half] - above[:, half:] - below[:, :half] + below[:, half:]
+            self._note(a, min(a + ROWS, half), half)
 
-    def _rows(self, a: int, b: int) -> Tensor:
-        """Rows of the centred kernel matrix, whose sums and diagonal are noted."""
-        tile = self._tile(self.points[a:b], self.points, a, 0)
+    def _note(self, a: int, b: int, half: int) -> None:
+        """Rows a…b of H right of the diagonal, and their part of the row sums and the diagonal."""
+        size = b - a
+        first, second = self._upper(a, b, half), self._upper(half + a, half + b, 2 * half)
+        # K_ij′ for j ≥ a, and K_i′j: the first holds the square on the diagonal for both.
+        across = self._tile(self.points[a:b], self.points[half + a :], a, half + a)
+        back = self._tile(self.points[half + a : half + b], self.points[a:half], half + a, a)
+        self.gap[a:b, a:] = first + second - across - back
+        self.rows[a:b] += across.sum(-1)
+        self.rows[half + a :] += across.sum(-2)
+        self.rows[half + a : half + b] += back[:, size:].sum(-1)
+        self.rows[b:half] += back[:, size:].sum(-2)
+
+    def _upper(self, a: int, b: int, end: int) -> Tensor:
+        """Centred kernel of a…b against a…end, whose sums and diagonal are noted."""
+        here = self.points[a:b]
+        tile = self._tile(here, self.points[a:end], a, a)
         # A square of its own: the distance of a point to itself is exactly zero there.
-        tile[:, a:b] = self._tile(self.points[a:b], self.points[a:b], a, a)
-        self.rows[a:b] = tile.sum(-1)
-        self.diagonal[a:b] = tile[:, a:b].diagonal()
+        tile[:, : b - a] = self._tile(here, here, a, a)
+        self.rows[a:b] += tile.sum(-1)
+        self.rows[b:end] += tile[:, b - a :].sum(-2)
+        self.diagonal[a:b] = tile[:, : b - a].diagonal()
         return tile
 
     def sums(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
