@@ -7,16 +7,26 @@ import torch
 from torch import nn
 
 from probmetrics.divergences.family import CRITICS, DIVERGENCES
-from probmetrics.losses import Adversarial, GradientPenalty, MMDLoss, SampleLoss, SlicedLoss
+from probmetrics.losses import (
+    Adversarial,
+    AggregatedPosterior,
+    EnergyLoss,
+    GradientPenalty,
+    MMDLoss,
+    SampleLoss,
+    SlicedLoss,
+)
 from probmetrics.losses.samples import LOSSES, named_loss
-from probmetrics.models import GMMN, WAE, Autoencoder, Batch, CodeGMMN, fit
+from probmetrics.models import WAE, Autoencoder, Batch, CodeGMMN, fit
 from probmetrics.models.implicit import ConditionalModel, ImplicitModel
 from probmetrics.models.nets import MLP
+from probmetrics.models.wae import slope_penalty
 from probmetrics.pairwise.kernels import Gaussian, gaussian_mixture
 
 OPTIONS = {
+    "sinkhorn": {"epsilon": 0.5, "tolerance": 1e-3},
     "mmd": {"kernel": gaussian_mixture([0.5, 1.0, 2.0, 4.0])},
-    "sliced": {"projections": 32},
+    "sliced": {"projections": 16},
     "max_sliced": {"restarts": 1, "steps": 5},
 }
 NAMES = [name for name in LOSSES if name != "wasserstein_1d"]
@@ -36,7 +46,7 @@ def divergence(name, width):
         return Adversarial(MLP(width, 3, hidden=(16,)), SlicedLoss(projections=16))
     critic = MLP(width, 1, hidden=(16,), activation="tanh")
     if name == "wgan penalty":
-        return Adversarial(critic, "wgan", penalty=GradientPenalty(1.0))
+        return Adversarial(critic, "wgan", penalty=GradientPenalty(10.0))
     return Adversarial(critic, name)
 
 
@@ -57,7 +67,10 @@ def build(model, name):
         made = CodeGMMN(autoencoder, network, latent=3)
         made.divergence = chosen
     else:
-        made = WAE.build(2, latent=2, hidden=(16,), divergence=divergence(name, 2), weight=1.0)
+        chosen = divergence(name, 2)
+        if name in ROWS:  # a game on codes settles with a penalty only
+            chosen.penalty = slope_penalty(1.0)
+        made = WAE.build(2, latent=2, hidden=(16,), divergence=chosen, weight=1.0)
         network = made.encoder
     return made, Batch(x, labels), network
 
@@ -103,23 +116,37 @@ def test_known_value_at_equality_with_unequal_sizes_and_no_bias(name):
     assert value.item() == pytest.approx(expected, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_training_lowers_every_sample_divergence(name):
-    torch.manual_seed(0)
-    x = torch.randn(256, 2, generator=torch.Generator().manual_seed(1)) * 0.5 + 1.5
-    model = GMMN(MLP(2, 2, hidden=(16,)), divergence(name, 2), shape=2, latent=2, samples=24)
-    history = fit(model, x, steps=50, batch_size=32, learning_rate=0.02, progress=False)
-    losses = history.losses["generator"]
-    assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
+def apart(made, batch):
+    """Energy distance between what the model's divergence compares, at a fixed draw."""
+    source, measure = torch.Generator().manual_seed(5), EnergyLoss()
+    with torch.no_grad():
+        if isinstance(made, WAE):
+            return AggregatedPosterior(measure)(made.codes(batch.x), generator=source).item()
+        return measure(*made.pair(batch, source)).item()
 
 
-@pytest.mark.parametrize("name", GAMES)
-def test_training_an_adversarial_divergence_moves_samples_to_the_data(name):
-    torch.manual_seed(0)
-    x = torch.randn(256, 2, generator=torch.Generator().manual_seed(1)) * 0.5 + 1.5
-    game = divergence(name, 2)
-    model = ImplicitModel(MLP(2, 2, hidden=(16,)), game, shape=2, latent=2, critic_steps=2)
-    measure = named_loss("energy")
-    before = measure(x, model.sample(256, generator=0)).item()
-    fit(model, x, steps=80, batch_size=32, learning_rate=1e-2, progress=False)
-    assert measure(x, model.sample(256, generator=0)).item() < 0.5 * before
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", [*NAMES, *GAMES])
+def test_training_brings_the_samples_together(name, model):
+    made, batch, _ = build(model, name)
+    game = isinstance(getattr(made, "divergence", None) or made.penalty.divergence, Adversarial)
+    steps, rate = (60, 1e-2) if game and "features" not in name else (30, 2e-2)
+    if isinstance(made, WAE):
+        made.weight = 10.0
+        nn.init.constant_(made.encoder.layers[-1].bias, 3.0)  # codes begin away from the prior
+        if name in ROWS or name == "wgan penalty":
+            steps, rate = 100, 5e-3
+    made.critic_steps = 2
+    before = apart(made, batch)
+    history = fit(
+        made,
+        (batch.x, batch.labels),
+        steps=steps,
+        batch_size=32,
+        learning_rate=rate,
+        progress=False,
+    )
+    assert apart(made, batch) < 0.5 * before
+    if not game:
+        losses = list(history.losses.values())[-1]
+        assert sum(losses[-5:]) < 0.5 * sum(losses[:5])

@@ -30,14 +30,16 @@ def main():
 batches of 128, weights averaged (0.999). Fréchet distance between 1,400 samples and the training
 digits, on raw pixels in [0, 1]; error is ‖x − x̂‖² per held-out digit; MMD² is unbiased, between the
 codes of the held-out digits (drawn, for the VAE) and as many draws of the prior, with the IMQ
-kernel of one scale.
+kernel of one scale. The penalty of WAE-GAN weighs the squared slope of its critic.
 """,
     )
     builds = {
         "VAE, σ learned": lambda: VAE.build(64, likelihood="gaussian one", **SIZE),
         "VAE, σ = 0.3": lambda: VAE.build(64, likelihood=GaussianLikelihood(0.3), **SIZE),
         "WAE-MMD, λ = 10": lambda: WAE.build(64, weight=10.0, **SIZE),
-        "WAE-GAN, λ = 1": lambda: WAE.adversarial(64, weight=1.0, **SIZE),
+        "WAE-GAN, λ = 1, no penalty": lambda: WAE.adversarial(64, penalty=None, **SIZE),
+        "WAE-GAN, λ = 1, penalty 1": lambda: WAE.adversarial(64, penalty=1.0, **SIZE),
+        "WAE-GAN, λ = 1, penalty 0.1": lambda: WAE.adversarial(64, penalty=0.1, **SIZE),
     }
     sheets = {"digits": train[:32]}
     for name, build in builds.items():

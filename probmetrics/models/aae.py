@@ -12,7 +12,7 @@ from probmetrics.losses import Adversarial, with_labels
 from probmetrics.models import nets
 from probmetrics.models.autoencoders import squared_error
 from probmetrics.models.base import Batch, Objective, Seed, Shape, as_shape
-from probmetrics.models.wae import WAE
+from probmetrics.models.wae import WAE, slope_penalty
 
 
 class AAE(WAE):
@@ -25,6 +25,7 @@ class AAE(WAE):
         decoder: As in ``WAE``.
         critic: Scores codes, (n, latent) → (n, 1).
         objective: A row, as in ``GAN``.
+        penalty: Weight of the critic's squared slope, as in ``WAE.adversarial``.
         weight: Of the game against the squared error.
         shape: Shape of one point; read off the network if None.
         latent: Coordinates of a code; read off the network if None.
@@ -45,6 +46,7 @@ class AAE(WAE):
         critic: nn.Module,
         *,
         objective: Any = "gan",
+        penalty: float | None = 1.0,
         weight: float = 1.0,
         shape: Shape | None = None,
         latent: int | None = None,
@@ -53,7 +55,7 @@ class AAE(WAE):
         super().__init__(
             encoder,
             decoder,
-            Adversarial(critic, objective),
+            Adversarial(critic, objective, penalty=slope_penalty(penalty)),
             weight=weight,
             shape=shape,
             latent=latent,
@@ -94,6 +96,7 @@ class SupervisedAAE(AAE):
         critic: Scores codes.
         classes: How many classes there are.
         objective: As in ``AAE``.
+        penalty: As in ``AAE``.
         weight: As in ``AAE``.
         shape: Shape of one point.
         latent: Coordinates of a code.
@@ -115,6 +118,7 @@ class SupervisedAAE(AAE):
         *,
         classes: int,
         objective: Any = "gan",
+        penalty: float | None = 1.0,
         weight: float = 1.0,
         shape: Shape,
         latent: int,
@@ -125,6 +129,7 @@ class SupervisedAAE(AAE):
             decoder,
             critic,
             objective=objective,
+            penalty=penalty,
             weight=weight,
             shape=shape,
             latent=latent,
@@ -177,6 +182,7 @@ class SemiSupervisedAAE(SupervisedAAE):
         label_critic: Scores class probabilities.
         classes: How many classes there are.
         objective: Of both games, as in ``AAE``.
+        penalty: Of both critics, as in ``AAE``.
         weight: Of both games.
         supervision: Of the cross-entropy on points whose label is known (not −1).
         shape: Shape of one point.
@@ -200,6 +206,7 @@ class SemiSupervisedAAE(SupervisedAAE):
         *,
         classes: int,
         objective: Any = "gan",
+        penalty: float | None = 1.0,
         weight: float = 1.0,
         supervision: float = 1.0,
         shape: Shape,
@@ -212,12 +219,13 @@ class SemiSupervisedAAE(SupervisedAAE):
             critic,
             classes=classes,
             objective=objective,
+            penalty=penalty,
             weight=weight,
             shape=shape,
             latent=latent,
             critic_steps=critic_steps,
         )
-        self.label_game = Adversarial(label_critic, objective)
+        self.label_game = Adversarial(label_critic, objective, penalty=slope_penalty(penalty))
         self.supervision = checks.real(supervision, "supervision")
 
     @classmethod
@@ -230,6 +238,7 @@ class SemiSupervisedAAE(SupervisedAAE):
         latent: int = 8,
         hidden: Sequence[int] = (128, 128),
         width: int | None = None,
+        penalty: float | None = 1.0,
         weight: float = 1.0,
         supervision: float = 1.0,
     ) -> "SemiSupervisedAAE":
@@ -242,6 +251,7 @@ class SemiSupervisedAAE(SupervisedAAE):
             nets.MLP(classes, 1, hidden=hidden, activation="leaky_relu"),
             classes=classes,
             objective=objective,
+            penalty=penalty,
             weight=weight,
             supervision=supervision,
             shape=sizes,

@@ -10,6 +10,7 @@ from probmetrics import _checks as checks
 from probmetrics.losses import (
     Adversarial,
     AggregatedPosterior,
+    GradientPenalty,
     MMDLoss,
     SampleLoss,
     imq_kernel,
@@ -108,13 +109,28 @@ class WAE(AbstractLatentModel):
         latent: int = 8,
         hidden: Sequence[int] = (128, 128),
         width: int | None = None,
+        penalty: float | None = 1.0,
+        weight: float = 1.0,
         **options: Any,
     ) -> "WAE":
-        """WAE-GAN: with a fully connected critic of the codes, playing any row."""
+        """WAE-GAN: with a fully connected critic of the codes, playing any row.
+
+        Args:
+            shape: Shape of one point.
+            objective: The row.
+            latent: Coordinates of a code.
+            hidden: Widths of the fully connected layers.
+            width: Channels of convolutional nets.
+            penalty: Weight of the critic's squared slope at codes and at prior draws. None is the
+                paper's game, which needs the learning rates of its figures to settle.
+            weight: λ.
+            **options: As in the class.
+        """
         critic = nets.MLP(latent, 1, hidden=hidden, activation="leaky_relu")
         return cls.build(
             shape,
-            divergence=Adversarial(critic, objective),
+            divergence=Adversarial(critic, objective, penalty=slope_penalty(penalty)),
+            weight=weight,
             latent=latent,
             hidden=hidden,
             width=width,
@@ -169,3 +185,13 @@ class WAE(AbstractLatentModel):
             ),
             own,
         ]
+
+
+def slope_penalty(weight: float | None) -> GradientPenalty | None:
+    """E‖∇‖² of a critic at both samples, R₁ and R₂: without it games on codes do not settle.
+
+    References:
+        Mescheder, Geiger & Nowozin (2018), "Which training methods for GANs do actually converge?",
+        eqs. 9 and 10.
+    """
+    return None if weight is None else GradientPenalty(weight, at="both", target=0.0)
