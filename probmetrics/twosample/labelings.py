@@ -92,11 +92,12 @@ class Labelings:
         columns = self.points // 2 if self.paired else self.points
         keys = torch.rand(rows, columns, generator=generator, dtype=torch.float64, device=device)
         if self.paired:
-            swap = keys < 0.5
-            first, second = observed[:columns], observed[columns:]
-            return torch.cat(
-                [torch.where(swap, second, first), torch.where(swap, first, second)], dim=-1
-            )
+            # Both labels of a swapped pair turn: 0 ⊕ 1 = 1 and 1 ⊕ 1 = 0.
+            swap = (keys < 0.5).view(torch.uint8)
+            labels = torch.empty(rows, 2 * columns, dtype=torch.uint8, device=device)
+            torch.bitwise_xor(observed[:columns], swap, out=labels[:, :columns])
+            torch.bitwise_xor(observed[columns:], swap, out=labels[:, columns:])
+            return labels
         sizes = self.counts.sum(0)
         lead = int(observed[0])  # the group the topmost keys go to
         if self.strata is None and (sizes > 0).sum() == 2:
