@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from probmetrics._autograd import final
 from probmetrics.gaussian.spectrum import (
     nuclear_norm,
     orthogonal_factor,
@@ -79,8 +79,9 @@ class _Factor(torch.autograd.Function):
         # explain: scale-free, and rounding only where S is singular.
         ctx.definite = bool(((info == 0) & (pivots > 10 * negligible * variance).all(-1)).all())
         if ctx.definite:
-            ctx.save_for_backward(lower)
-            return lower.mT.contiguous()
+            upper = lower.mT.contiguous()
+            ctx.save_for_backward(upper)
+            return upper
         scale = torch.where(variance > 0, variance, 1.0).sqrt()
         correlation = covariance / (scale.unsqueeze(-1) * scale.unsqueeze(-2))
         values: Tensor
@@ -101,18 +102,20 @@ class _Factor(torch.autograd.Function):
         return root
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         # With N a right inverse of F and P = NF, the step dF = Nᵀ dS (I − ½P) gives back
         # dS = dFᵀF + FᵀdF for every dS that keeps the rank. So ∂S = sym(N ∂F (I − ½Pᵀ)).
         if ctx.definite:
-            (lower,) = ctx.saved_tensors
-            inner = torch.linalg.solve_triangular(lower.mT, gradient, upper=True) / 2
-        else:
-            root, inverse = ctx.saved_tensors
-            inner = inverse @ gradient
-            inner = inner - (inner @ root.mT) @ inverse.mT / 2
-        return symmetric(inner), None, None
+            (upper,) = ctx.saved_tensors
+            if torch.is_grad_enabled():  # dF is not triangular: its own gradient must be whole
+                inner = torch.linalg.solve(upper, gradient)
+            else:
+                inner = torch.linalg.solve_triangular(upper, gradient, upper=True)
+            return symmetric(inner / 2), None, None
+        root, inverse = ctx.saved_tensors
+        inner = inverse @ gradient
+        inner = inner - (inner @ root.mT) @ inverse.mT / 2
+        return final(symmetric(inner), root), None, None
 
 
 class _SpectralSum(torch.autograd.Function):
@@ -122,16 +125,20 @@ class _SpectralSum(torch.autograd.Function):
             return _profile(singular_values(matrix), blur).sum(-1) if blur else nuclear_norm(matrix)
         rotation = None if blur else orthogonal_factor(matrix)
         if rotation is not None:
-            ctx.save_for_backward(rotation)
+            ctx.save_for_backward(matrix, rotation)
+            ctx.smooth = matrix.shape[-1] == matrix.shape[-2]
             return (rotation * matrix).sum((-2, -1))
         left, values, right = singular_triplets(matrix)
-        ctx.save_for_backward((left * _slope(values, matrix, blur).unsqueeze(-2)) @ right)
+        slope = _slope(values, matrix, blur)
+        ctx.smooth = not blur and matrix.shape[-1] == matrix.shape[-2] and bool((slope == 1).all())
+        ctx.save_for_backward(matrix, (left * slope.unsqueeze(-2)) @ right)
         return _profile(values, blur).sum(-1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
+        matrix, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # of an invertible matrix the polar factor has a slope
+            slope = polar(matrix) if ctx.smooth else final(slope, matrix)
         return gradient[..., None, None] * slope, None
 
 
@@ -139,20 +146,18 @@ class _Polar(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor) -> Tensor:
         left, values, right = torch.linalg.svd(matrix)
-        ctx.save_for_backward(left, values, right)
+        ctx.save_for_backward(matrix, left, values, right)
         rotation: Tensor = (left * _slope(values, matrix, 0.0).unsqueeze(-2)) @ right
         return rotation
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         # With W = Uᵀ dK V: Uᵀ d(UVᵀ) V = (W − Wᵀ)/(s_i + s_j), entry by entry.
-        left, values, right = ctx.saved_tensors
+        matrix, left, values, right = ctx.saved_tensors
         inner = left.mT @ gradient @ right.mT
         total = values.unsqueeze(-1) + values.unsqueeze(-2)
         share = torch.where(total > 0, 1 / torch.where(total > 0, total, 1.0), 0.0)
-        slope: Tensor = left @ ((inner - inner.mT) * share) @ right
-        return slope
+        return final(left @ ((inner - inner.mT) * share) @ right, matrix)
 
 
 def _profile(values: Tensor, blur: float) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from probmetrics._autograd import final
 from probmetrics.pairwise.ground import safe_power
 from probmetrics.transport.programme import Solution, Vector
 
@@ -76,14 +76,13 @@ class _Priced(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, mass: Tensor, potential: Tensor) -> Tensor:
-        ctx.save_for_backward(potential)
+        ctx.save_for_backward(mass, potential)
         return mass.new_zeros(mass.shape[:-1])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (potential,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * potential, None
+        mass, potential = ctx.saved_tensors
+        return final(grad.unsqueeze(-1) * potential, mass), None
 
 
 def priced(mass: Tensor, potential: Tensor) -> Tensor | float:

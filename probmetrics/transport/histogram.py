@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import WeightsX, WeightsY, array_function
+from probmetrics._autograd import final
 from probmetrics.pairwise.tiled import differentiable
 from probmetrics.transport.entropic import solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
@@ -143,12 +143,13 @@ class _Moved(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, prices: Tensor, coupling: EntropicCoupling) -> Tensor:
         ctx.coupling, ctx.dtype = coupling, prices.dtype
+        ctx.save_for_backward(prices)
         return prices.new_zeros(coupling.batch, dtype=torch.float64)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, up: Tensor) -> Any:
-        return (up[..., None, None] * ctx.coupling.plan()).to(ctx.dtype), None
+        (prices,) = ctx.saved_tensors
+        return final((up[..., None, None] * ctx.coupling.plan()).to(ctx.dtype), prices), None
 
 
 def admit_costs(p: Tensor, q: Tensor, cost: Tensor) -> tuple[int, ...]:

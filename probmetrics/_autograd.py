@@ -1,0 +1,36 @@
+"""Custom gradients that are an error, not a silent zero, to differentiate once more."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def final(gradient: Tensor, source: Tensor) -> Tensor:
+    """A gradient computed by hand, whose own derivative was not: asking for that is an error.
+
+    ``torch.autograd.function.once_differentiable`` does the same only where the incoming gradient
+    itself requires one; below a linear layer of the graph it does not, and a second derivative
+    would leave out a term without a word.
+
+    Args:
+        gradient: What ``backward`` returns.
+        source: The saved input, or output, that it depends on.
+    """
+    if not torch.is_grad_enabled():
+        return gradient
+    refused: Tensor = _Final.apply(gradient.detach(), source)  # type: ignore[no-untyped-call]
+    return refused
+
+
+class _Final(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, source: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, up: Tensor) -> Tensor:
+        raise RuntimeError(
+            "this gradient is exact but has no derivative of its own: a second derivative does not "
+            "exist here or is not implemented; difference the first one numerically"
+        )
