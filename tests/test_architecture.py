@@ -13,12 +13,13 @@ PACKAGE = Path(probmetrics.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each floor may import, besides itself. Siblings do not import each other.
-DOORS = {"_arrays", "_checks", "_interval", "_progress", "_training", "__version__"}
+DOORS = {"_arrays", "_autograd", "_checks", "_interval", "_progress", "_training", "__version__"}
 GROUND = DOORS | {"pairwise", "gaussian"}
 ESTIMATORS = GROUND | {"divergences", "discrepancy", "transport"}
 USES = ESTIMATORS | {"uncertainty"}
 MAY_IMPORT = {
     "_arrays": set(),
+    "_autograd": set(),
     "_checks": set(),
     "_interval": {"_checks"},
     "_training": {"_arrays", "_checks"},
