@@ -65,6 +65,46 @@ def test_every_named_model_trains_saves_and_loads(name, tmp_path):
         torch.testing.assert_close(*values)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_every_named_model_says_what_is_wrong_with_its_data(name):
+    labels = torch.arange(40) % 2
+
+    def train(model, x, **options):
+        fit(model, (x, labels) if name in LABELLED else x, steps=1, progress=False, **options)
+
+    with pytest.raises(
+        ValueError, match=r"must have shape \(n, 3\) to fit this model, got \(40, 4"
+    ):
+        train(small(name), torch.rand(40, 4))
+    with pytest.raises(ValueError, match=r"\(n, 1, 8, 8\) to fit this model, got \(40, 1, 8, 6"):
+        train(small(name, (1, 8, 8)), torch.rand(40, 1, 8, 6))
+    x = torch.rand(40, 3)
+    x[7, 1] = torch.nan
+    with pytest.raises(ValueError, match="holds nan at row 7, column 1"):
+        train(small(name), x)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_named_model_refuses_sizes_of_zero(name):
+    own = {"infogan": "noise", "gaussian": "components", "mixture": "components", "flow": "layers"}
+    more = {"classes": 2} if name in LABELLED else {"points": 9} if name in INDEXED else {}
+    with pytest.raises(ValueError, match="must be at least 1"):
+        create(name, 3, **{own.get(name, "latent"): 0}, **more)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_batch_of_one_trains_or_is_refused(name):
+    model, x = small(name), torch.rand(40, 3)
+    data = (x, torch.arange(40) % 2) if name in LABELLED else x
+    if name in ("ebgan", "gmmn", "mmdgan", "wae"):  # pairs of points, U-statistics
+        with pytest.raises(ValueError, match="has 1 point and at least 2 are needed"):
+            fit(model, data, steps=2, batch_size=1, progress=False)
+        return
+    fit(model, data, steps=2, batch_size=1, progress=False)
+    tensors = [v for v in model.state_dict().values() if isinstance(v, torch.Tensor)]
+    assert all(v.isfinite().all() for v in tensors)
+
+
 def test_foreign_files_are_refused_with_a_reason(tmp_path):
     path = tmp_path / "model.pt"
     with pytest.raises(FileNotFoundError, match="no such file"):
