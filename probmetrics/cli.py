@@ -3,11 +3,11 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from probmetrics import cli_training
+from probmetrics import cli_evaluation, cli_training
 
 if TYPE_CHECKING:
     from probmetrics.report import Comparison
@@ -103,7 +103,8 @@ def compare(
         str | None,
         typer.Option(
             help="Distances, comma-separated, among mmd, energy, sliced_wasserstein, wasserstein, "
-            "wasserstein_1d, frechet; by default those that suit the data."
+            "wasserstein_1d, frechet, frechet_infinity, kid, cmmd, precision, recall, density, "
+            "coverage, vendi; by default those that suit the data."
         ),
     ] = None,
     permutations: Annotated[int, typer.Option(help="Random labelings per test.")] = 999,
@@ -123,6 +124,12 @@ def compare(
     skip_corrupt: Annotated[
         bool, typer.Option(help="Leave out images that cannot be decoded, and count them.")
     ] = False,
+    train: Annotated[
+        str | None,
+        typer.Option(help="What the model behind B was trained on, to see whether it copies."),
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help=cli_evaluation.ENCODER)] = None,
+    cache: Annotated[Path | None, typer.Option(help=cli_evaluation.CACHE)] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a self-contained page with pictures.")
     ] = None,
@@ -135,11 +142,27 @@ def compare(
 ) -> None:
     """Are two samples from the same distribution, and if not, where do they differ?"""
     from probmetrics.report import compare as compare_samples
+    from probmetrics.report import is_reference
     from probmetrics.report.writing import refuse_unwritable
 
     for path in (html, None if json == "-" else json):
         if path is not None:  # a name that cannot be written fails before the work, not after it
             refuse_unwritable(path)
+    if is_reference(first):
+        _from_statistics(
+            first,
+            second,
+            beyond={"--html": html, "--train": train, "--metrics": metrics, "--columns": columns},
+            json=json,
+            level=level,
+            encoder=encoder,
+            cache=cache,
+            seed=seed,
+            image_size=image_size,
+            on_corrupt="skip" if skip_corrupt else "error",
+            progress=False if quiet else None,
+        )
+        return
     result = compare_samples(
         first,
         second,
@@ -153,12 +176,34 @@ def compare(
         image_size=image_size,
         key=key,
         on_corrupt="skip" if skip_corrupt else "error",
+        train=train,
+        encoder=encoder,
+        cache=cache,
         progress=False if quiet else None,
         command=shlex.join(["probmetrics", *sys.argv[1:]]),
     )
     _deliver(result, html=html, json=json, quiet=quiet)
 
 
+def _from_statistics(
+    reference: str, fake: str, *, beyond: dict[str, object], json: str | None, **options: Any
+) -> None:
+    """The Fréchet distance, which is all that statistics in place of A allow."""
+    from probmetrics.report import compare_with_reference
+
+    asked = [name for name, value in beyond.items() if value is not None]
+    if beyond["--metrics"] == "frechet":
+        asked.remove("--metrics")
+    if asked:
+        raise ValueError(
+            f"{reference} holds statistics and no samples, so {', '.join(asked)} cannot be "
+            "had; pass the samples themselves"
+        )
+    cli_evaluation.deliver(compare_with_reference(reference, fake, **options), json)
+
+
+app.command()(cli_evaluation.rank)
+app.command()(cli_evaluation.stats)
 app.command()(cli_training.train)
 app.command()(cli_training.sample)
 
@@ -192,15 +237,18 @@ def _deliver(result: "Comparison", *, html: Path | None, json: str | None, quiet
         result.to_json(json)
     if quiet:
         print(result.verdict)
+        if result.copying is not None:
+            print(result.copying.sentence)
         return
     from rich.console import Console
 
-    from probmetrics.report.tables import WIDTH, as_rich, as_verdict
+    from probmetrics.report.tables import WIDTH, as_rich, as_verdict, plain_text
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(as_verdict(result), "", as_rich(result), sep="\n")
+    copied = [] if result.copying is None else [plain_text(result.copying.sentence)]
+    console.print(as_verdict(result), *copied, "", as_rich(result), sep="\n")
     written = [str(path) for path in (html, json) if path is not None]
     if written:
         print(f"\nwritten: {', '.join(written)}")

@@ -469,20 +469,20 @@ class TestJson:
         assert document["schema"] == "probmetrics.comparison/1"
         assert set(document) == {
             "schema", "verdict", "samples", "columns", "scaled", "metrics", "tests", "features",
-            "rows", "notes", "provenance",
+            "rows", "memorisation", "classes", "covered", "notes", "provenance",
         }  # fmt: skip
         assert set(document["verdict"]) == {
             "different", "pvalue", "adjusted", "level", "detectable_shift", "sentence",
         }  # fmt: skip
         assert document["verdict"]["level"] == 0.05
         assert set(document["metrics"]["mmd"]) == {
-            "value", "interval", "noise_floor", "sizes", "notes",
+            "value", "interval", "noise_floor", "extrapolation", "sizes", "notes",
         }  # fmt: skip
         assert set(document["metrics"]["mmd"]["interval"]) == {
             "value", "low", "high", "standard_error", "bias", "method", "level",
         }  # fmt: skip
         assert set(document["metrics"]["mmd"]["noise_floor"]) == {
-            "mean", "upper", "matched_mean", "share_above", "sizes", "splits",
+            "mean", "upper", "lower", "matched_mean", "share_above", "sizes", "splits",
         }  # fmt: skip
         assert set(document["features"][0]) == {
             "name", "index", "wasserstein", "shift", "kolmogorov", "pvalue", "adjusted_pvalue",

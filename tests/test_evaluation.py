@@ -1,10 +1,25 @@
 """Evaluating a model from end to end: inputs, memorisation, ranking, statistics, bad input."""
 
-import numpy as np
-import pytest
+import functools
+import json
+from itertools import pairwise
 
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from test_report import Page
+
+from probmetrics import cli, energy_distance, frechet_distance, metrics
 from probmetrics.data import DataError, open_images, read, read_statistics
-from probmetrics.encoders import extract
+from probmetrics.encoders import FunctionEncoder, SentenceEncoder, extract
+from probmetrics.encoders.preprocess import pixels
+from probmetrics.metrics import authenticity
+from probmetrics.report import compare, rank_models
+from probmetrics.report.page import as_html
+
+quick = functools.partial(compare, permutations=49, progress=False)
 
 
 @pytest.mark.parametrize("reader", [read, open_images, read_statistics, extract])
@@ -14,3 +29,254 @@ def test_an_empty_path_is_not_the_current_folder(reader, path, tmp_path, monkeyp
     np.save("a.npy", np.ones((3, 2)))
     with pytest.raises(DataError, match="the path is empty"):
         reader(path)
+
+
+def normal(n, seed, shift=0.0, d=4):
+    return np.random.default_rng(seed).normal(size=(n, d)) + shift
+
+
+class TestMemorisation:
+    def test_copies_are_caught_and_fresh_samples_are_not(self):
+        train, real, fresh = normal(300, 0), normal(200, 1), normal(150, 2)
+        copied = quick(real, train[:150] + 1e-4, train=train, metrics="frechet").copying
+        assert copied.copies and copied.closer and copied.pvalue < 1e-6  # noqa: PT018
+        assert "copies its training set: 100%" in copied.sentence
+        assert [s.train_row for s in copied.suspects] == [s.row for s in copied.suspects]
+        assert all(a.ratio <= b.ratio for a, b in pairwise(copied.suspects))
+        honest = quick(real, fresh, train=train, metrics="frechet").copying
+        assert not honest.copies and not honest.closer  # noqa: PT018
+        assert honest.sentence.startswith("There is no sign")
+        scores = {s.name: s for s in honest.scores}
+        assert scores["authenticity"].value == authenticity(fresh, train)
+        assert scores["authenticity"].unseen == authenticity(real, train)
+        assert scores["authenticity"].low < scores["authenticity"].value
+        assert {"exact_copies", "near_copies", "repeats", "nearest_training_ratio"} < set(scores)
+        assert abs(scores["copying_score"].value) < 4
+
+    def test_tables_are_scaled_alike_and_columns_found_by_name(self):
+        units = np.array([1.0, 1e4, 1e-3, 1.0])
+        names = list("abcd")
+        train, real = normal(200, 0) * units, normal(100, 1) * units
+        copies = pd.DataFrame(train[:80], columns=names)[names[::-1]]
+        frames = pd.DataFrame(real, columns=names), copies, pd.DataFrame(train, columns=names)
+        result = quick(*frames[:2], train=frames[2], metrics="frechet")
+        assert result.copying.copies
+        assert result.pair.scaled
+        assert result.copying.suspects[0].distance < 1e-9
+
+    def test_rows_that_were_trained_on_are_not_unseen(self):
+        train = normal(100, 0)
+        half = quick(np.r_[train[:50], normal(50, 1)], train[50:], train=train, metrics="frechet")
+        assert any("50 of 100 rows of A stand in the training set" in note for note in half.notes)
+        assert half.copying.copies
+        none = quick(train, normal(60, 2), train=train, metrics="frechet")
+        assert none.copying.pvalue is None
+        assert not none.copying.copies
+        assert "copying" in none.figures
+
+
+def test_encoded_images_keep_their_pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    folders = {}
+    for name in ("real", "fake"):
+        for label in ("cat", "dog"):
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True)
+            for i in range(12):
+                pixels = rng.integers(0, 255, size=(8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+        folders[name] = tmp_path / name
+    seen = []
+
+    def means(batch):
+        assert batch.dtype == torch.uint8
+        seen.append(len(batch))
+        return batch.double().mean((1, 2))
+
+    encoder = FunctionEncoder(means, content_hash="means")
+    options = {"encoder": encoder, "cache": tmp_path / "cache", "train": folders["fake"]}
+    options["metrics"] = "frechet_infinity"
+    result = quick(folders["real"], folders["fake"], **options)
+    assert sum(seen) == 48  # the training set is the second sample: read from the cache
+    assert result.pair.x.shape == (24, 3)
+    assert result.pair.image_shape == (8, 8, 3)
+    assert [score.label for score in sorted(result.classes, key=lambda c: c.label)] == [
+        "cat",
+        "dog",
+    ]
+    assert result.provenance.encoder["hash"] == "means"
+    assert result.copying.copies
+    wanted = {"samples_a", "samples_b", "suspects", "covered_worst", "covered_best", "classes"}
+    assert wanted | {"copying", "infinity"} <= set(result.figures)
+    text = as_html(result)
+    page = Page(text)
+    assert page.open == []
+    assert all(after - before <= 1 for before, after in pairwise(page.headings))
+    assert len({image["alt"] for image in page.all("img")}) == len(page.all("img"))
+    document = json.loads(json.dumps(result.to_dict()))
+    assert document["memorisation"]["copies"] is True
+    assert document["metrics"]["frechet_infinity"]["extrapolation"]["sizes"] == [24, 12, 6]
+    again = quick(folders["real"], folders["fake"], **options)
+    assert sum(seen) == 48
+    assert torch.equal(again.pair.x, result.pair.x)
+
+
+def test_texts_by_their_encoder():
+    class Lengths:
+        def encode(self, texts):
+            return np.array([[float(len(text)), text.count("a")] for text in texts])
+
+    texts = ["a" * (i % 7) + "b" * (i % 3) for i in range(40)]
+    encoder = SentenceEncoder(Lengths(), name="lengths")
+    result = quick(texts, texts[::-1], encoder=encoder, metrics="frechet,coverage")
+    assert abs(result.measurements[0].value) < 1e-9
+    assert result.measurements[1].value == 1
+
+
+def test_scores_are_the_metrics():
+    x, y = normal(60, 0), normal(50, 1, 0.3)
+    result = quick(x, y, metrics="precision,recall,density,coverage,vendi,kid,cmmd")
+    found = {m.metric.name: m for m in result.measurements}
+    for name, value in vars(metrics.precision_recall(x, y)).items():
+        assert found[name].value == value
+    assert found["kid"].value == pytest.approx(metrics.kernel_distance(x, y))
+    assert found["cmmd"].value == pytest.approx(metrics.cmmd(x, y))
+    assert found["vendi"].value == pytest.approx(metrics.vendi_score(y))
+    for m in found.values():
+        assert m.interval.low <= m.value <= m.interval.high
+        assert m.floor is not None
+    assert "distances" in result.figures  # scores of which more is better stay out of it
+
+
+def test_the_worst_covered_rows_lead():
+    x = np.r_[normal(40, 0), normal(7, 1, 50.0)]
+    worst, best = quick(x, normal(40, 2), train=normal(40, 3), metrics="coverage").covered
+    assert {row.row for row in worst[:7]} == set(range(40, 47))
+    ratios = [row.ratio for row in (*best, *worst[::-1])]
+    assert ratios[0] < 1 < ratios[-1]
+
+
+class TestRanking:
+    def test_supported_and_unsupported_orders(self):
+        real = normal(150, 0)
+        models = {"far": normal(150, 1, 1.5), "a": normal(150, 2), "b": normal(150, 3)}
+        ranking = rank_models(real, models, permutations=99, seed=0)
+        assert [p.name for p in ranking.places][-1] == "far"
+        assert [p.tier for p in ranking.places] == [1, 1, 2]
+        assert not ranking.steps[0].supported
+        assert ranking.steps[1].supported
+        assert ranking.steps[1].adjusted == pytest.approx(3 * ranking.steps[1].pvalue)
+        assert "The order within a group is not supported" in ranking.sentence
+        assert "1–2" in ranking.table
+        equal = rank_models(real, {"a": models["a"], "b": models["b"]}, permutations=99)
+        assert "do not support any order" in equal.sentence
+
+    @pytest.mark.parametrize("metric", ["mmd", "energy", "kid"])
+    def test_values_are_ascending_and_inside_their_intervals(self, metric):
+        models = {str(i): normal(60, i, 0.2 * i) for i in range(1, 5)}
+        ranking = rank_models(normal(60, 0), models, metric=metric, permutations=49)
+        values = [p.value for p in ranking.places]
+        assert values == sorted(values)
+        assert all(p.low <= p.value <= p.high for p in ranking.places)
+        if metric == "energy":
+            want = energy_distance(normal(60, 0), models["4"], unbiased=True)
+            assert next(p for p in ranking.places if p.name == "4").value == pytest.approx(want)
+
+    def test_refusals(self):
+        with pytest.raises(ValueError, match="at least 2 models"):
+            rank_models(normal(9, 0), [normal(9, 1)])
+        with pytest.raises(ValueError, match="both need the same ones"):
+            rank_models(normal(9, 0), [normal(9, 1), normal(9, 1, d=3)])
+        with pytest.raises(ValueError, match="wasserstein"):
+            rank_models(normal(9, 0), [normal(9, 1), normal(9, 2)], metric="wasserstein")
+
+
+class TestCommands:
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        for i, name in enumerate(("real", "near", "far")):
+            np.save(f"{name}.npy", normal(80, i, 2.0 * (name == "far")))
+        self.capsys = capsys
+
+    def run(self, *arguments):
+        self.capsys.readouterr()
+        code = cli.run(list(arguments))
+        return code, *self.capsys.readouterr()
+
+    def test_rank(self):
+        code, out, _ = self.run(
+            "rank", "real.npy", "far.npy", "near.npy", "--permutations", "99", "--json", "r.json"
+        )
+        assert code == 0
+        assert out.index("near.npy") < out.index("far.npy")
+        found = json.loads(open("r.json").read())  # noqa: PTH123, SIM115
+        assert [place["name"] for place in found["places"]] == ["near.npy", "far.npy"]
+        code, _, error = self.run("rank", "real.npy", "near.npy")
+        assert code == 2
+        assert "at least 2 models" in error
+
+    def test_statistics_stand_in_for_the_data(self):
+        code, out, _ = self.run("stats", "real.npy", "-o", "ref.npz", "-q")
+        assert code == 0
+        assert "80 rows" in out
+        mean, covariance = read_statistics("ref.npz")
+        np.testing.assert_allclose(mean, normal(80, 0).mean(0))
+        np.testing.assert_allclose(covariance, np.cov(normal(80, 0).T))
+        code, out, _ = self.run("compare", "ref.npz", "far.npy", "--json", "-")
+        assert code == 0
+        found = json.loads(out)["frechet"]
+        want = float(frechet_distance(normal(80, 0), normal(80, 2, 2.0)))
+        assert found["value"] == pytest.approx(want, rel=1e-9)
+        code, _, error = self.run("compare", "ref.npz", "far.npy", "--html", "x.html")
+        assert code == 2
+        assert "no samples, so --html cannot be had" in error
+        code, _, error = self.run("stats", "real.npy", "-o", "ref.txt")
+        assert code == 2
+        assert "written as .npz" in error
+
+    def test_compare_with_training_set(self):
+        code, out, _ = self.run(
+            "compare", "real.npy", "near.npy", "--train", "near.npy", "--metrics", "kid,precision",
+            "--permutations", "49", "--html", "r.html",
+        )  # fmt: skip
+        assert code == 0
+        assert "copies its training set" in out
+        assert "precision" in out
+        assert "Does it copy its training set?" in open("r.html").read()  # noqa: PTH123, SIM115
+
+    def test_encoders_by_name(self):
+        code, _, error = self.run("compare", "real.npy", "near.npy", "--encoder", "resnet")
+        assert code == 2
+        assert "unknown encoder 'resnet'; known: identity, inception" in error
+        code, _, error = self.run("compare", "real.npy", "near.npy", "--encoder", "inception:no.pt")
+        assert code == 2
+        assert "nothing is downloaded" in error
+
+
+class TestBadInput:
+    def test_each_is_refused_by_name(self, tmp_path):
+        with pytest.raises(ValueError, match=r"4 columns and B .* has 3"):
+            quick(normal(20, 0), normal(20, 1, d=3))
+        with pytest.raises(ValueError, match="precision needs at least 12 points and B has 8"):
+            quick(normal(20, 0), normal(8, 1), metrics="precision")
+        few = metrics.PrecisionRecallDensityCoverage()
+        few.update(real=normal(5, 0), fake=normal(9, 1))
+        with pytest.raises(ValueError, match="at least 6 real samples and has seen 5"):
+            few.compute()
+        with pytest.raises(ValueError, match="could be in any range"):
+            pixels(np.random.default_rng(0).random((2, 4, 4, 3)))
+        with pytest.raises(ValueError, match="outside 0 to 255"):
+            pixels(np.full((2, 4, 4, 3), 300))
+        spoiled = normal(20, 0)
+        spoiled[7, 2] = np.nan
+        with pytest.raises(ValueError, match="nan at row 7, column 2"):
+            metrics.FrechetDistance().update(real=spoiled)
+        with pytest.raises(ValueError, match="nan at row 7"):
+            quick(normal(20, 0), normal(20, 1), encoder=lambda rows: torch.from_numpy(spoiled))
+        with pytest.raises(ValueError, match=r"sums to 1\.5, not to 1"):
+            metrics.inception_score(np.full((4, 3), 0.5), splits=1)
+        with pytest.raises(DataError, match="holds no images"):
+            extract(tmp_path)
+        with pytest.raises(ValueError, match=r"the encoder .* made 1 features of 20 rows"):
+            quick(normal(20, 0), normal(20, 1), encoder=lambda rows: rows[:1] * 1.0)

@@ -41,6 +41,13 @@ def digits():
     return quick("data:digits[0:150]", "data:digits[label=3][0:100]", metrics="mmd,energy")
 
 
+@pytest.fixture(scope="module")
+def model():
+    metrics = "frechet,frechet_infinity,coverage"
+    options = {"train": "data:digits[0:200]", "metrics": metrics, "image_size": None}
+    return quick("data:digits[300:500]", "data:digits[0:100]", **options)
+
+
 class Page(HTMLParser):
     """What a browser would see: elements with their attributes, and the text."""
 
@@ -192,11 +199,30 @@ class TestPage:
         result = quick(*samples, metrics="energy")
         assert Page(as_html(result)).open == []
 
+    def test_a_model_has_its_sections(self, model):
+        page = Page(as_html(model))
+        assert page.open == []
+        assert all(after - before <= 1 for before, after in zip(page.headings, page.headings[1:]))  # noqa: B905
+        texts = [image["alt"] for image in page.all("img")]
+        assert len(set(texts)) == len(texts) >= 15
+        assert all(attributes.get("scope") in ("row", "col") for attributes in page.all("th"))
+        shown = "".join(page.text)
+        for part in (
+            "Does it copy its training set?",
+            "Class by class",
+            "Fréchet distance against 1/n",
+            "Images of A that B covers worst",
+            "Images of B and their nearest training images",
+            model.copying.sentence,
+        ):
+            assert part in shown
+
     @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
     @pytest.mark.parametrize("width", [1280, 390])
-    def test_a_browser_shows_it_without_complaint(self, table, tmp_path, width):
+    @pytest.mark.parametrize("kind", ["table", "model"])
+    def test_a_browser_shows_it_without_complaint(self, kind, tmp_path, width, request):
         target = tmp_path / "page.html"
-        table.to_html(target)
+        request.getfixturevalue(kind).to_html(target)
         done = subprocess.run(
             [
                 "chromium", "--headless", "--no-sandbox", "--disable-gpu",

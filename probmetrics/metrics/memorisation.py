@@ -36,6 +36,22 @@ class NearestTraining:
 
 
 @dataclass(frozen=True)
+class NearestCopies:
+    """The nearest training point of each model sample.
+
+    Attributes:
+        distances: To it, shape (m,).
+        neighbours: Which one, shape (m,).
+        ratios: The distance over that point's own nearest-neighbour distance, shape (m,): 0 for a
+            copy, above one for what authenticity counts as authentic.
+    """
+
+    distances: Any
+    neighbours: Any
+    ratios: Any
+
+
+@dataclass(frozen=True)
 class Duplicates:
     """Copies among a model's samples.
 
@@ -184,6 +200,38 @@ def copying_score(
     if weight == 0:
         raise ValueError("no cell holds enough of both samples; use fewer cells or more points")
     return mine.new_tensor(total / weight).to(y.dtype)
+
+
+@array_function
+def nearest_copies(y: SamplesY, train: SamplesX) -> NearestCopies:
+    """The nearest training point of each model sample, and how suspiciously near it is.
+
+    Args:
+        y: Samples of the model, shape (m, d).
+        train: Training set, shape (n, d), n ≥ 2.
+
+    Returns:
+        ``NearestCopies``; ``authenticity`` is the share of its ratios above one.
+
+    Raises:
+        ValueError: Fewer than two training points, NaN, shapes that differ.
+
+    Example:
+        >>> nearest_copies([[0.1], [5.0]], [[0.0], [1.0], [2.0]]).ratios.tolist()
+        [0.1, 3.0]
+
+    Notes:
+        Next to a training point that occurs twice the ratio is 0 for a copy and infinite otherwise.
+        O(n (n + m) d) time, linear memory.
+    """
+    y, train = _against(y, train)
+    own = nearest(train)[0][:, 0]
+    squares, index = nearest(y, train)
+    closest, spacing = squares[:, 0], own[index[:, 0]]
+    beside = torch.where(closest > 0, torch.inf, 0.0).to(closest)
+    safe = torch.where(spacing > 0, spacing, 1.0)
+    ratios = torch.where(spacing > 0, (closest / safe).sqrt(), beside)
+    return NearestCopies(closest.sqrt(), index[:, 0], ratios)
 
 
 @array_function

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from probmetrics import _checks as checks
-from probmetrics._arrays import SamplesX, SamplesY, array_function
+from probmetrics._arrays import SamplesX, SamplesY, Values, array_function
 from probmetrics.metrics.base import Encoder
 from probmetrics.metrics.neighbours import count_balls, nearest, plain
 from probmetrics.metrics.samples import AbstractSampleMetric
@@ -81,6 +83,38 @@ def precision_recall(
         density=inside.double().mean() / k,
         coverage=held.double().mean(),
     )
+
+
+@array_function
+def coverage_ratios(x: SamplesX, y: SamplesY, *, k: int = 5) -> Values:
+    """Distance of each data point to the nearest model sample, over its own k-NN radius.
+
+    Coverage ("prdc") is the share of ratios below one.
+
+    Args:
+        x: Data, shape (n, d), n > k.
+        y: Samples of the model, shape (m, d).
+        k: Neighbours.
+
+    Returns:
+        Shape (n,), float64; next to k copies of itself a point has ratio 0 or infinity.
+
+    Raises:
+        ValueError: A sample of k points or fewer, NaN, shapes that differ.
+
+    Example:
+        >>> coverage_ratios([[0.0], [1.0], [3.0]], [[0.5]], k=1).tolist()
+        [0.5, 0.5, 1.25]
+
+    References:
+        Naeem et al. (2020), Reliable fidelity and diversity metrics, eq. 6.
+    """
+    k = checks.count(k, "k")
+    x, y = plain(x, y, minimum=1, names=("x", "y"))
+    radius, gap = nearest(x, k=k)[0][:, -1], nearest(x, y)[0][:, 0]
+    beside = torch.where(gap > 0, torch.inf, 0.0).to(gap)
+    safe = torch.where(radius > 0, radius, 1.0)
+    return torch.where(radius > 0, (gap / safe).sqrt(), beside)
 
 
 class PrecisionRecallDensityCoverage(AbstractSampleMetric):

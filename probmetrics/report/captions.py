@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probmetrics.report.figures import against_floor
 from probmetrics.report.tables import METHOD, number, share
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ def _distances(comparison: "Comparison", name: str) -> tuple[str, str, str]:
     parts = [
         f"{m.metric.title}: {number(m.floor.matched_mean)} against a floor up to "
         f"{number(m.floor.upper)}"
-        for m in comparison.measurements
-        if m.floor is not None
+        for m in against_floor(comparison)
     ]
     return (
         "Distances against the noise floor",
@@ -126,7 +126,91 @@ def _means(comparison: "Comparison", name: str) -> tuple[str, str, str]:
     )
 
 
+def _samples(comparison: "Comparison", name: str) -> tuple[str, str, str]:
+    side = 0 if name.endswith("_a") else 1
+    this = comparison.names[side]
+    count = len(comparison.pair.sides[side].data)
+    return (
+        f"Images of {this}",
+        f"Grid of images of {this}, evenly spaced among its {count:,} rows.",
+        f"Not chosen by anything but their place: evenly spaced among the {count:,} rows compared.",
+    )
+
+
+def _covered(comparison: "Comparison", name: str) -> tuple[str, str, str]:
+    a, b = comparison.names
+    which = name.partition("_")[2]
+    rows = comparison.covered[0 if which == "worst" else 1]
+    listed = ", ".join(str(row.row) for row in rows[:12])
+    return (
+        f"Images of {a} that {b} covers {which}",
+        f"Pairs of images: rows {listed} of {a}, each above the nearest image of {b}.",
+        f"Above: images of {a}; below: the nearest of {b}. The number is their distance over the "
+        f"distance to the fifth neighbour in {a}: below one the image counts as covered.",
+    )
+
+
+def _suspects(comparison: "Comparison", name: str) -> tuple[str, str, str]:
+    b, copying = comparison.names[1], comparison.copying
+    listed = ", ".join(str(s.row) for s in copying.suspects[:12]) if copying else ""
+    return (
+        f"Images of {b} and their nearest training images",
+        f"Pairs of images, the most suspicious first: rows {listed} of {b}, each above the nearest "
+        "training image.",
+        f"Above: images of {b}; below: the nearest training image. The number is their distance "
+        "over that training image's distance to its own nearest neighbour: zero is a copy, above "
+        "one is authentic.",
+    )
+
+
+def _infinity(comparison: "Comparison", name: str) -> tuple[str, str, str]:
+    found = next(m for m in comparison.measurements if m.detail is not None)
+    return (
+        "Fréchet distance against 1/n",
+        f"The distance at n = {', '.join(f'{size:,}' for size in found.detail.sizes)} on a line "
+        f"that meets the axis at {number(found.value)}.",
+        "Small samples look farther apart than they are, in proportion to 1/n. The line through "
+        "whole, halves and quarters leads to the distance of infinitely many samples.",
+    )
+
+
+def _classes(comparison: "Comparison", name: str) -> tuple[str, str, str]:
+    a, b = comparison.names
+    first = comparison.classes[0]
+    return (
+        "Class by class",
+        f"Bars for the classes: shares in {a} and {b}, and the Fréchet distance of each; the "
+        f"farthest is {first.label}, {number(first.value)}.",
+        f"Left: how often a class occurs in {a} (blue) and {b} (orange). Right: the Fréchet "
+        "distance between its rows, with the interval as a line; classes of different sizes have "
+        "different bias.",
+    )
+
+
+def _copying(comparison: "Comparison", name: str) -> tuple[str, str, str]:
+    a, b = comparison.names
+    copying = comparison.copying
+    medians = (
+        [number(float(np.median(v))) if len(v) else "–" for v in copying.distances]
+        if (copying)
+        else ["–", "–"]
+    )
+    return (
+        "Distances to the training set",
+        f"Histograms of the distance to the nearest training point: median {medians[0]} for {b}, "
+        f"{medians[1]} for {a}, which the model has not seen.",
+        f"A model that has learned the law of the data is as far from its training set as unseen "
+        f"data are ({a}); copies pile up at zero.",
+    )
+
+
 _CAPTIONS = {
+    "samples": _samples,
+    "covered": _covered,
+    "suspects": _suspects,
+    "infinity": _infinity,
+    "classes": _classes,
+    "copying": _copying,
     "distances": _distances,
     "projection": _projection,
     "line": _line,

@@ -12,7 +12,11 @@ import numpy as np
 import torch
 
 from probmetrics import _checks as checks
+from probmetrics.report.classes import ClassScore, by_class
+from probmetrics.report.copying import Copying, judge_copying
+from probmetrics.report.covered import Covered, covered_rows
 from probmetrics.report.differences import Feature, Row, different_features, different_rows
+from probmetrics.report.encoding import choose_encoder
 from probmetrics.report.inputs import Pair, read_pair
 from probmetrics.report.measures import Measurement, measure
 from probmetrics.report.metrics import choose_metrics
@@ -37,6 +41,7 @@ class Provenance:
     level: float
     permutations: int
     max_samples: int | None
+    encoder: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,6 +61,9 @@ class Comparison:
         pair: The samples as they were compared.
         notes: What the reader should know: subsampling, scaling, constant columns.
         provenance: Seed, versions, date, command.
+        copying: What the training set says about B; None where none was given.
+        classes: The classes of labelled samples, the farthest apart first.
+        covered: For models and images: the rows of A that B covers worst, and best.
     """
 
     verdict: Verdict
@@ -67,6 +75,9 @@ class Comparison:
     pair: Pair
     notes: tuple[str, ...]
     provenance: Provenance
+    copying: Copying | None = None
+    classes: tuple[ClassScore, ...] = ()
+    covered: tuple[tuple[Covered, ...], tuple[Covered, ...]] = ((), ())
 
     @property
     def names(self) -> tuple[str, str]:
@@ -108,7 +119,8 @@ class Comparison:
         write_whole(path, as_html(self))
 
     def __repr__(self) -> str:
-        return f"{self.verdict}\n\n{self.table}"
+        copied = "" if self.copying is None else f"\n{self.copying.sentence}"
+        return f"{self.verdict}{copied}\n\n{self.table}"
 
 
 def compare(
@@ -127,6 +139,9 @@ def compare(
     image_size: Any = None,
     key: str | None = None,
     on_corrupt: str = "error",
+    train: Any = None,
+    encoder: Any = None,
+    cache: "str | PathLike[str] | None" = None,
     command: str | None = None,
 ) -> Comparison:
     """Compare two samples: are they from the same distribution, and if not, where do they differ?
@@ -143,7 +158,10 @@ def compare(
         columns: Columns to compare, by name or number; None compares all. For arrays without
             column names, as many names as there are columns name them.
         metrics: Names among ``mmd``, ``energy``, ``sliced_wasserstein``, ``wasserstein``,
-            ``wasserstein_1d`` (one column), ``frechet``; None takes those that suit the data.
+            ``wasserstein_1d`` (one column), ``frechet``, and for models ``frechet_infinity``,
+            ``kid``, ``cmmd``, ``precision``, ``recall``, ``density``, ``coverage``, ``vendi``;
+            None takes those that suit the data, and those for models with ``train`` or
+            ``encoder``.
         permutations: Random labelings per test.
         level: Confidence level of the intervals; the tests use the significance level 1 − level.
         seed: Everything random follows from it: same seed, same answer.
@@ -157,6 +175,14 @@ def compare(
         image_size: Resize images to (height, width).
         key: Name of the array in ``.npz`` and ``.pt`` files.
         on_corrupt: ``"error"`` or ``"skip"`` for images that cannot be decoded.
+        train: What the model behind y was trained on; x then is data it has not seen. Adds
+            authenticity, copies, the nearest-training-neighbour test and C_T. All of it is used:
+            a copy of a row that is left out goes unseen.
+        encoder: Compare features instead of the rows: an encoder of ``probmetrics.encoders``, any
+            module or function, or a name: ``"inception"``, ``"inception:FILE"``,
+            ``"inception-clean"``, ``"efficientnet"``. One pass feeds everything.
+        cache: Folder where features are kept under a hash of content and encoder: a second run
+            reads them, an interrupted one goes on.
         command: The command line to record, if there is one.
 
     Returns:
@@ -185,6 +211,7 @@ def compare(
     permutations = checks.count(permutations, "permutations")
     choose_metrics(metrics)  # an unknown name fails before anything is read
     names = _two_names(names)
+    encoder = choose_encoder(encoder)
     pair = read_pair(
         x,
         y,
@@ -199,9 +226,16 @@ def compare(
         image_size=image_size,
         key=key,
         on_corrupt=on_corrupt,
+        train=train,
+        encoder=encoder,
+        cache=cache,
     )
-    chosen = choose_metrics(metrics, len(pair.columns))
-    with _Bar(len(chosen) + 5, progress) as bar:
+    of_model = train is not None or encoder is not None
+    chosen = choose_metrics(metrics, len(pair.columns), of_models=of_model)
+    least = min(len(pair.x), len(pair.y))
+    if metrics is None:  # of the usual ones, those that so few rows admit
+        chosen = [metric for metric in chosen if metric.minimum <= least]
+    with _Bar(len(chosen) + 6, progress) as bar:
         measurements = tuple(
             bar.after(measure(m, pair, level=level, seed=seed), m.title) for m in chosen
         )
@@ -215,10 +249,15 @@ def compare(
             pair.y,
             level=significance,
             names=names,
-            what="feature" if pair.image_shape is None else "pixel",
+            what=pair.what,
             generator=torch.Generator().manual_seed(seed),
         )
         bar.after(None, "verdict")
+        copying = None if train is None else judge_copying(pair, level=level, seed=seed)
+        classes = by_class(pair, level=level, seed=seed)
+        shown = of_model or pair.image_shape is not None
+        covered = covered_rows(pair, ROWS) if shown else ((), ())
+        bar.after(None, "model")
     return Comparison(
         verdict=verdict,
         measurements=measurements,
@@ -227,7 +266,7 @@ def compare(
         rows=tuple(rows),
         witness=(at_x, at_y),
         pair=pair,
-        notes=_notes(pair, tests),
+        notes=_notes(pair, tests, copying),
         provenance=Provenance(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=command,
@@ -236,7 +275,11 @@ def compare(
             level=level,
             permutations=permutations,
             max_samples=max_samples,
+            encoder=pair.encoder,
         ),
+        copying=copying,
+        classes=classes,
+        covered=covered,
     )
 
 
@@ -267,13 +310,15 @@ def _tests(
         }
 
 
-def _notes(pair: Pair, tests: dict[str, TestResult]) -> tuple[str, ...]:
+def _notes(pair: Pair, tests: dict[str, TestResult], copying: Copying | None) -> tuple[str, ...]:
     """All notes, each once: of the readers, of the alignment, of the tests."""
-    notes = [f"{side.name}: {note}" for side in pair.sides for note in side.data.notes]
+    sides = [*pair.sides, *([] if pair.training is None else [pair.training])]
+    notes = [f"{side.name}: {note}" for side in sides for note in side.data.notes]
     if pair.scaled:
         notes.append("columns were divided by their standard deviation in the pooled sample")
     notes += pair.notes
     notes += [warning for test in tests.values() for warning in test.warnings]
+    notes += [] if copying is None else copying.notes
     return tuple(dict.fromkeys(notes))
 
 

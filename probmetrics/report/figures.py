@@ -22,6 +22,7 @@ GRID = 70  # witness values along each axis of the background
 
 def draw_figures(comparison: "Comparison") -> dict[str, "Figure"]:
     """All pictures that suit the data, by name."""
+    from probmetrics.report.evaluation_figures import draw_evaluation
     from probmetrics.report.images import draw_images
 
     figures = {"distances": draw_distances(comparison)}
@@ -36,7 +37,7 @@ def draw_figures(comparison: "Comparison") -> dict[str, "Figure"]:
         figures[f"feature_{i}"] = draw_feature(comparison, i)
     if comparison.pair.image_shape is not None:
         figures |= draw_images(comparison)
-    return figures
+    return figures | draw_evaluation(comparison)
 
 
 def blank(width: float = 5.2, height: float = 3.4) -> tuple["Figure", "Axes"]:
@@ -58,7 +59,7 @@ def plain(text: object, width: int = 36) -> str:
 
 def draw_distances(comparison: "Comparison") -> "Figure":
     """Each distance against its noise floor, at the floor's sample size."""
-    measured = [(m, m.floor) for m in comparison.measurements if m.floor is not None]
+    measured = [(m, m.floor) for m in against_floor(comparison)]
     figure, axes = blank(5.2, 1.3 + 0.55 * max(len(measured), 1))
     first, second = (plain(name, 14) for name in comparison.names)
     for row, (_, floor) in enumerate(measured):
@@ -74,6 +75,13 @@ def draw_distances(comparison: "Comparison") -> "Figure":
     axes.set_xlabel("distance, in units of the noise floor (its 95% quantile)", fontsize=9)
     figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
     return figure
+
+
+def against_floor(comparison: "Comparison") -> list[Any]:
+    """The distances that have a noise floor; scores, of which more is better, are left out."""
+    return [
+        m for m in comparison.measurements if m.floor is not None and m.metric.better == "lower"
+    ]
 
 
 def _unit(floor: NoiseFloor) -> float:

@@ -42,6 +42,11 @@ class NoiseFloor:
         return float(np.quantile(self.floor, QUANTILE))
 
     @property
+    def lower(self) -> float:
+        """The 5% quantile: the far end of a score of which more is better."""
+        return float(np.quantile(self.floor, 1 - QUANTILE))
+
+    @property
     def matched_mean(self) -> float:
         """Mean distance between half of A and as many points of B."""
         return float(self.matched.mean())

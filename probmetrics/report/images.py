@@ -1,4 +1,4 @@
-"""Pictures of image samples: the most telling images of each side, and the means."""
+"""Pictures of image samples: grids of each side, of telling and covered images, of copies."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,31 +12,80 @@ if TYPE_CHECKING:
     from probmetrics.report.comparison import Comparison
 
 ACROSS, DOWN = 6, 4
+PAIRS = 12
 
 
 def draw_images(comparison: "Comparison") -> dict[str, "Figure"]:
-    """Grids of the most telling images of A and of B, and the mean images with their difference."""
-    return {
+    """Grids of images at random, the most telling, the worst and best covered; means; copies."""
+    figures = {
+        "samples_a": draw_sample(comparison, 0),
+        "samples_b": draw_sample(comparison, 1),
         "images_a": draw_grid(comparison, 0),
         "images_b": draw_grid(comparison, 1),
         "means": draw_means(comparison),
     }
+    for name, rows in zip(("worst", "best"), comparison.covered, strict=True):
+        pairs = [((0, row.position), (1, row.nearest), row.ratio) for row in rows]
+        if pairs:
+            figures[f"covered_{name}"] = draw_pairs(comparison, pairs[:PAIRS])
+    copying, training = comparison.copying, comparison.pair.training
+    if copying is not None and training is not None and _same_shape(comparison):
+        pairs = [((1, s.position), (2, s.train_row), s.ratio) for s in copying.suspects]
+        figures["suspects"] = draw_pairs(comparison, pairs[:PAIRS])
+    return figures
+
+
+def _same_shape(comparison: "Comparison") -> bool:
+    """Whether the training set holds images like the others."""
+    training = comparison.pair.training
+    return training is not None and training.pictures.image_shape == comparison.pair.image_shape
+
+
+def draw_sample(comparison: "Comparison", side: int) -> "Figure":
+    """Images of one side at random: evenly spaced rows of what was compared."""
+    images = _images(comparison, side)
+    count = min(ACROSS * DOWN, len(images))
+    chosen = np.linspace(0, len(images) - 1, count).astype(int)
+    return _grid(comparison, [(images[i], "") for i in chosen])
+
+
+def draw_pairs(
+    comparison: "Comparison", pairs: list[tuple[tuple[int, int], tuple[int, int], float]]
+) -> "Figure":
+    """Images over their nearest ones of another side, with the ratio of distances between them."""
+    shown: list[tuple[np.ndarray, str]] = []
+    for start in range(0, len(pairs), ACROSS):
+        block = pairs[start : start + ACROSS]
+        above = [(_images(comparison, side)[i], f"{ratio:.2g}") for (side, i), _, ratio in block]
+        below = [(_images(comparison, side)[i], "") for _, (side, i), _ in block]
+        nothing = [(np.zeros(0), "")] * (ACROSS - len(block))
+        shown += [*above, *nothing, *below, *nothing]
+    return _grid(comparison, shown)
+
+
+def _grid(comparison: "Comparison", shown: list[tuple[np.ndarray, str]]) -> "Figure":
+    """A grid of images with titles; empty places for empty images."""
+    from matplotlib.figure import Figure
+
+    down = max(1, -(-len(shown) // ACROSS))
+    titled = any(title for _, title in shown)
+    height = (1.0 if titled else 0.85) * down + 0.1
+    figure = Figure(figsize=(4.8, height), layout="constrained", facecolor="white")
+    look = _look(comparison)
+    for place, axes in enumerate(np.ravel(figure.subplots(down, ACROSS, squeeze=False))):
+        axes.set_axis_off()
+        if place < len(shown) and shown[place][0].size:
+            axes.imshow(_shown(shown[place][0], look), **look)
+            if shown[place][1]:
+                axes.set_title(shown[place][1], fontsize=9, pad=2)
+    return figure
 
 
 def draw_grid(comparison: "Comparison", side: int) -> "Figure":
     """The images of one side that the other lacks most."""
-    from matplotlib.figure import Figure
-
     images = _images(comparison, side)
     rows = [row for row in comparison.rows if row.side == side][: ACROSS * DOWN]
-    down = max(1, -(-len(rows) // ACROSS))
-    figure = Figure(figsize=(4.8, 0.85 * down + 0.1), layout="constrained", facecolor="white")
-    look = _look(comparison)
-    for place, axes in enumerate(np.ravel(figure.subplots(down, ACROSS, squeeze=False))):
-        axes.set_axis_off()
-        if place < len(rows):
-            axes.imshow(_shown(images[rows[place].position], look), **look)
-    return figure
+    return _grid(comparison, [(images[row.position], "") for row in rows])
 
 
 def draw_means(comparison: "Comparison") -> "Figure":
@@ -64,13 +113,16 @@ def draw_means(comparison: "Comparison") -> "Figure":
 def _images(comparison: "Comparison", side: int) -> np.ndarray:
     shape = comparison.pair.image_shape
     assert shape is not None
-    images: np.ndarray = comparison.pair.sides[side].data.values.reshape(-1, *shape)
+    sides = (*comparison.pair.sides, comparison.pair.training)
+    chosen = sides[side]
+    assert chosen is not None
+    images: np.ndarray = chosen.pictures.values.reshape(-1, *shape)
     return images
 
 
 def _look(comparison: "Comparison") -> dict[str, Any]:
     """How to draw an image: one range of values for both sides, grey where there is no colour."""
-    values = [side.data.values for side in comparison.pair.sides]
+    values = [side.pictures.values for side in comparison.pair.sides]
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     small = max((comparison.pair.image_shape or (0,))[:2]) <= 64
     return {

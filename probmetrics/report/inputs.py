@@ -14,10 +14,14 @@ from probmetrics.data.dataset import (
     column_names,
     listed,
     refuse_beyond_memory,
+    shown,
     subsample_rows,
 )
 from probmetrics.data.readers import read
+from probmetrics.encoders import AbstractEncoder, extract
+from probmetrics.report.encoding import encoded, is_texts
 
+TRAINING = "training set"
 SPREAD = 10.0  # ratio of column standard deviations from which a note is due
 COPIES = 6  # of both samples in float64, held at the same time
 DRAWN = re.compile(r"[\d,]+ of ([\d,]+) \w+ drawn \(seed \d+\)")
@@ -32,12 +36,19 @@ class Side:
         data: The rows that were compared.
         rows: Their positions in the source, counted from 0.
         total: How many rows the source has.
+        pixels: Where an encoder turned images into ``data``: these images.
     """
 
     name: str
     data: Dataset
     rows: np.ndarray
     total: int
+    pixels: Dataset | None = None
+
+    @property
+    def pictures(self) -> Dataset:
+        """What the rows look like: the images if an encoder was used, else the rows themselves."""
+        return self.data if self.pixels is None else self.pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +64,9 @@ class Pair:
         deviation: Pooled standard deviation of each column as read, shape (d,).
         scaled: Whether columns were divided by it.
         notes: What the reader of the report should know.
+        training: What the model behind B was trained on; None if unknown.
+        train: Its values, scaled as those of A and B.
+        encoder: What is known of the encoder; None if the columns are the data's own.
     """
 
     first: Side
@@ -63,6 +77,9 @@ class Pair:
     deviation: np.ndarray
     scaled: bool
     notes: tuple[str, ...]
+    training: Side | None = None
+    train: Tensor | None = None
+    encoder: dict[str, Any] | None = None
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -72,8 +89,14 @@ class Pair:
     @property
     def image_shape(self) -> tuple[int, ...] | None:
         """The common shape of both sides' images; None if they are not images."""
-        shape = self.first.data.image_shape
-        return shape if shape == self.second.data.image_shape else None
+        shape = self.first.pictures.image_shape
+        return shape if shape == self.second.pictures.image_shape else None
+
+    @property
+    def what(self) -> str:
+        """What a column is called."""
+        own = self.encoder is None and self.image_shape is not None
+        return "pixel" if own else "feature"
 
 
 def read_pair(
@@ -85,6 +108,9 @@ def read_pair(
     max_samples: int | None,
     seed: int,
     scale: bool | None,
+    train: Any = None,
+    encoder: AbstractEncoder | None = None,
+    cache: Any = None,
     **options: Any,
 ) -> Pair:
     """Both samples, ready to compare.
@@ -98,14 +124,21 @@ def read_pair(
         seed: Seed of the subsamples.
         scale: Divide each column by its pooled standard deviation; None does so for tables of
             several columns, whose units differ, and leaves arrays and images as they are.
+        train: What the model behind y was trained on, all of it; None if unknown.
+        encoder: Turns the rows of all sides into features.
+        cache: Folder where features are kept.
         options: Passed to ``probmetrics.data.read``.
     """
     columns = column_names(columns)
-    first, second = (
-        _side(source, name, columns, max_samples, seed + i, options)
-        for i, (source, name) in enumerate(zip((x, y), names, strict=True))
-    )
-    first, second, notes = _aligned(first, second)
+    sides = [
+        _side(source, name, columns, most, seed + i, options, (encoder, cache))
+        for i, (source, name, most) in enumerate(
+            ((x, names[0], max_samples), (y, names[1], max_samples), (train, TRAINING, None))
+        )
+        if source is not None
+    ]
+    first, second, notes = _aligned(*sides[:2])
+    training = _aligned(first, sides[2])[1] if len(sides) == 3 else None
     values = [side.data.values for side in (first, second)]
     refuse_beyond_memory(
         COPIES * 8 * sum(v.size for v in values),
@@ -120,17 +153,23 @@ def read_pair(
     if not scale:
         notes += _spread_note(deviation, first)
     notes += _range_note(first, second) + _copies_note(first, second)
-    x, y = (_standardised(v, centre, deviation) if scale else v for v in values)
-    dtype = np.result_type(x, y)
+    if training is not None:
+        values.append(training.data.values)
+    values = [_standardised(v, centre, deviation) if scale else v for v in values]
+    dtype = np.result_type(*values)
+    x, y, *seen = (torch.from_numpy(np.array(v, dtype=dtype)) for v in values)
     return Pair(
         first=first,
         second=second,
-        x=torch.from_numpy(np.array(x, dtype=dtype)),
-        y=torch.from_numpy(np.array(y, dtype=dtype)),
+        x=x,
+        y=y,
         columns=first.data.columns,
         deviation=deviation,
         scaled=bool(scale),
         notes=tuple(notes),
+        training=training,
+        train=seen[0] if seen else None,
+        encoder=None if encoder is None else encoder.provenance,
     )
 
 
@@ -175,7 +214,11 @@ def _side(
     max_samples: int | None,
     seed: int,
     options: dict[str, Any],
+    encoding: tuple[AbstractEncoder | None, Any],
 ) -> Side:
+    encoder, cache = encoding
+    if encoder is not None and is_texts(source):
+        return _texts(source, name, max_samples, seed, encoding, options)
     data = read(source, columns=columns, max_samples=max_samples, seed=seed, **options)
     if len(data) < 2:
         raise DataError(
@@ -185,7 +228,29 @@ def _side(
     total = _total(data)
     kept = subsample_rows(total, max_samples, seed)
     rows = kept if kept is not None and len(kept) == len(data) else np.arange(len(data))
-    return Side(name, data, rows, total)
+    if encoder is None:
+        return Side(name, data, rows, total)
+    features = encoded(data, encoder, cache=cache, progress=options.get("progress"))
+    return Side(name, features, rows, total, data)
+
+
+def _texts(
+    texts: Any,
+    name: str,
+    max_samples: int | None,
+    seed: int,
+    encoding: tuple[AbstractEncoder | None, Any],
+    options: dict[str, Any],
+) -> Side:
+    """A list of texts as their features."""
+    rows = subsample_rows(len(texts), max_samples, seed)
+    rows = np.arange(len(texts)) if rows is None else rows
+    kept = [texts[i] for i in rows]
+    found = extract(kept, encoding[0], cache=encoding[1], progress=options.get("progress"))
+    values = found.values.numpy()
+    columns = tuple(f"feature_{j}" for j in range(values.shape[1]))
+    labels = np.array([shown(text, 60) for text in kept])
+    return Side(name, Dataset(values, columns, source="texts", labels=labels), rows, len(texts))
 
 
 def _total(data: Dataset) -> int:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from probmetrics._arrays import to_numpy
+from probmetrics._interval import normal_interval
 from probmetrics.report.floor import NoiseFloor, noise_floor
 from probmetrics.report.inputs import Pair, Side
 from probmetrics.report.metrics import Distance, Metric
@@ -24,6 +25,7 @@ class Measurement:
         floor: What the distance reads between random halves of A; None for samples too small.
         sizes: How many points of A and B it saw.
         notes: What the reader should know.
+        detail: What an extrapolation rests on, ``metrics.Extrapolation``.
     """
 
     metric: Metric
@@ -32,6 +34,7 @@ class Measurement:
     floor: NoiseFloor | None
     sizes: tuple[int, int]
     notes: tuple[str, ...]
+    detail: Any = None
 
 
 def measure(metric: Metric, pair: Pair, *, level: float, seed: int) -> Measurement:
@@ -57,14 +60,29 @@ def measure(metric: Metric, pair: Pair, *, level: float, seed: int) -> Measureme
         _limited(metric, side, values, generator, notes)
         for side, values in zip(pair.sides, (x, y), strict=True)
     )
+    if metric.detail is not None:
+        return _extrapolated(metric, fewer_x, fewer_y, level, seed)
     value = float(distance(fewer_x, fewer_y))
-    interval = _interval(distance, fewer_x, fewer_y, level, seed, notes)
+    method = metric.method() if callable(metric.method) else metric.method
+    interval = _interval(distance, fewer_x, fewer_y, level, seed, notes, method)
     floor = noise_floor(
         distance, x, y, minimum=metric.minimum, limit=metric.limit, generator=generator
     )
     if floor is None:
         notes.append(f"{pair.first.name} has too few points to be halved: no noise floor")
     return Measurement(metric, value, interval, floor, (len(fewer_x), len(fewer_y)), tuple(notes))
+
+
+def _extrapolated(metric: Metric, x: Tensor, y: Tensor, level: float, seed: int) -> Measurement:
+    """A value that is extrapolated, with the error of doing so."""
+    assert metric.detail is not None
+    fit = metric.detail(x, y, seed)
+    interval = normal_interval(fit.value, fit.standard_error, method="extrapolation", level=level)
+    notes: tuple[str, ...] = ()
+    if min(len(x), len(y)) // 4 < x.shape[-1]:
+        notes = ("quarters of the samples have fewer rows than columns: read it with care",)
+    sizes = (len(x), len(y))
+    return Measurement(metric, float(fit.value), to_numpy(interval), None, sizes, notes, fit)
 
 
 def _limited(
@@ -85,6 +103,7 @@ def _interval(
     level: float,
     seed: int,
     notes: list[str],
+    method: Any = "auto",
 ) -> Any:
     """The interval, or None with a note. One seed gives it the directions the value has."""
     from probmetrics.uncertainty import estimate
@@ -93,7 +112,7 @@ def _interval(
         notes.append("no interval: a sample whose points are all equal does not show its spread")
         return None
     try:
-        return to_numpy(estimate(distance, x, y, level=level, generator=seed))
+        return to_numpy(estimate(distance, x, y, level=level, method=method, generator=seed))
     except ValueError as error:  # too few points to say
         notes.append(f"no interval: {error}")
         return None

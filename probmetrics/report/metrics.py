@@ -1,40 +1,16 @@
 """The distances a report shows, by name: one row each says how it is computed and read."""
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from probmetrics import _checks as checks
+from probmetrics.report.quality import QUALITY, Distance, Metric
 
-Distance = Callable[..., Tensor]  # (x, y) -> value
+__all__ = ["METRICS", "OF_MODELS", "Distance", "Metric", "choose_metrics"]
+
 SEPARATORS = ","
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A distance as reports use it.
-
-    Attributes:
-        name: What users call it.
-        title: Its heading in a table.
-        meaning: What the number says, in a sentence.
-        bind: ``bind(x, y, seed)`` gives ``distance(x, y)`` with every choice that the pooled
-            sample decides (a bandwidth) or chance decides (directions) made once, so that values
-            on parts of the samples can be compared with each other.
-        minimum: Fewest points per side.
-        limit: Most points per side; more are subsampled, with a note. None: no limit.
-        line: It compares samples of one column, as points on the line: shapes (n,) and (m,).
-    """
-
-    name: str
-    title: str
-    meaning: str
-    bind: Callable[[Tensor, Tensor, int], Distance]
-    minimum: int = 1
-    limit: int | None = None
-    line: bool = False
 
 
 def _mmd(x: Tensor, y: Tensor, seed: int) -> Distance:
@@ -128,23 +104,32 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }
+METRICS |= {metric.name: metric for metric in QUALITY}
 ON_THE_LINE = ("mmd", "energy", "wasserstein_1d", "frechet")
 IN_SPACE = ("mmd", "energy", "sliced_wasserstein", "wasserstein", "frechet")
+OF_MODELS = (
+    *("frechet", "frechet_infinity", "kid", "energy"),
+    *("precision", "recall", "density", "coverage", "vendi"),
+)
 
 
-def choose_metrics(wanted: str | Sequence[str] | None, d: int | None = None) -> list[Metric]:
+def choose_metrics(
+    wanted: str | Sequence[str] | None, d: int | None = None, *, of_models: bool = False
+) -> list[Metric]:
     """The metrics asked for, or those that suit d columns.
 
     Args:
         wanted: Names: a list, a string separated by commas, or None for the usual ones.
         d: Number of columns; None leaves it unchecked.
+        of_models: The usual ones are those of generative models.
 
     Raises:
         ValueError: An unknown name (the error lists the known ones), none at all, or a metric
             that does not fit d.
     """
     if wanted is None:
-        return [METRICS[name] for name in (ON_THE_LINE if d == 1 else IN_SPACE)]
+        usual = OF_MODELS if of_models else ON_THE_LINE if d == 1 else IN_SPACE
+        return [METRICS[name] for name in usual]
     names = wanted.split(SEPARATORS) if isinstance(wanted, str) else list(wanted)
     names = [name.strip() if isinstance(name, str) else name for name in names]
     names = list(dict.fromkeys(name for name in names if name != ""))

@@ -58,6 +58,7 @@ def as_html(comparison: "Comparison") -> str:
         row_columns=_row_columns(comparison),
         interval_text=tables.interval_text,
         floor_text=tables.floor_text,
+        range_text=tables.range_text,
         methods=tables.METHOD,
     )
 

@@ -39,6 +39,12 @@ def as_dict(comparison: "Comparison") -> dict[str, Any]:
         },
         "features": [asdict(feature) for feature in comparison.features],
         "rows": [{**asdict(row), "side": comparison.names[row.side]} for row in comparison.rows],
+        "memorisation": _copying(comparison),
+        "classes": [asdict(score) for score in comparison.classes],
+        "covered": {
+            name: [asdict(row) for row in rows]
+            for name, rows in zip(("worst", "best"), comparison.covered, strict=True)
+        },
         "notes": list(comparison.notes),
         "provenance": asdict(comparison.provenance),
     }
@@ -54,7 +60,25 @@ def _sample(side: Any, values: Any) -> dict[str, Any]:
         "rows": side.total,
         "rows_compared": len(values),
         "dimension": values.shape[-1],
-        "image_shape": side.data.image_shape,
+        "image_shape": side.pictures.image_shape,
+    }
+
+
+def _copying(comparison: "Comparison") -> dict[str, Any] | None:
+    copying = comparison.copying
+    if copying is None:
+        return None
+    scores = {
+        s.name: {"value": s.value, "low": s.low, "high": s.high, "unseen": s.unseen}
+        for s in copying.scores
+    }
+    return {
+        "sentence": copying.sentence,
+        "copies": copying.copies,
+        "closer": copying.closer,
+        "pvalue": copying.pvalue,
+        "scores": scores,
+        "suspects": [asdict(suspect) for suspect in copying.suspects],
     }
 
 
@@ -68,10 +92,18 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
         else {
             "mean": floor.mean,
             "upper": floor.upper,
+            "lower": floor.lower,
             "matched_mean": floor.matched_mean,
             "share_above": floor.share_above,
             "sizes": floor.sizes,
             "splits": len(floor.floor),
+        },
+        "extrapolation": None
+        if measurement.detail is None
+        else {
+            "sizes": measurement.detail.sizes,
+            "values": measurement.detail.values,
+            "slope": measurement.detail.slope,
         },
         "sizes": measurement.sizes,
         "notes": measurement.notes,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WIDTH = 96
 FEATURES = 8  # shown in the terminal
 ROWS = 5
+CLASSES = 12
 
 
 def number(value: float | None) -> str:
@@ -39,19 +40,28 @@ def interval_text(measurement: Measurement) -> str:
 
 
 def floor_text(measurement: Measurement) -> tuple[str, str, str]:
-    """Mean and 95% quantile of the noise floor, and A against B at its size; dashes for none."""
+    """Mean and far end of the noise floor, and A against B at its size; dashes for none.
+
+    The far end is the 95% quantile of a distance, the 5% quantile of a score.
+    """
     floor = measurement.floor
     if floor is None:
         return "–", "–", "–"
-    return number(floor.mean), number(floor.upper), number(floor.matched_mean)
+    far = floor.upper if measurement.metric.better == "lower" else floor.lower
+    return number(floor.mean), number(far), number(floor.matched_mean)
 
 
 def as_text(comparison: "Comparison") -> str:
     """The tables as plain text."""
+    return text_of(as_rich(comparison))
+
+
+def text_of(*parts: Any) -> str:
+    """What rich would print, as plain text."""
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=WIDTH, color_system=None, legacy_windows=False)
-    console.print(as_rich(comparison))
+    console.print(*parts, sep="\n", highlight=False, markup=False)
     file = console.file
     assert isinstance(file, io.StringIO)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
@@ -64,35 +74,41 @@ def as_rich(comparison: "Comparison") -> "Group":
     parts: list[Any] = [_samples(comparison), "", _distances(comparison), "", _tests(comparison)]
     if len(comparison.features) > 1:
         parts += ["", _features(comparison)]
+    if comparison.classes:
+        parts += ["", _classes(comparison)]
+    if comparison.copying is not None:
+        parts += ["", _copying(comparison), plain_text(comparison.copying.sentence)]
     parts += ["", _rows(comparison)]
     notes = [*comparison.notes]
     notes += [f"{m.metric.name}: {note}" for m in comparison.measurements for note in m.notes]
     if notes:
-        parts += ["", *(_plain(f"• {note}") for note in notes)]
+        parts += ["", *(plain_text(f"• {note}") for note in notes)]
     return Group(*parts)
 
 
 def as_verdict(comparison: "Comparison") -> Any:
     """The verdict, coloured by what was found."""
-    text = _plain(comparison.verdict.sentence)
+    text = plain_text(comparison.verdict.sentence)
     text.stylize(
         {True: "bold red", False: "bold green", None: "bold yellow"}[comparison.verdict.different]
     )
     return text
 
 
-def _plain(text: object) -> Any:
+def plain_text(text: object) -> Any:
+    """Foreign text for rich: printable, and never markup."""
     from rich.text import Text
 
     return Text("".join(c if c.isprintable() else " " for c in str(text)))
 
 
-def _table(title: str, *columns: str, left: int = 1) -> "Table":
+def table_of(title: str, *columns: str, left: int = 1) -> "Table":
+    """An empty table; the first ``left`` columns hold text, the others numbers."""
     from rich import box
     from rich.table import Table
 
     table = Table(
-        title=_plain(title),
+        title=plain_text(title),
         title_justify="left",
         title_style="bold",
         caption_justify="left",
@@ -101,27 +117,30 @@ def _table(title: str, *columns: str, left: int = 1) -> "Table":
         pad_edge=False,
     )
     for i, column in enumerate(columns):
-        table.add_column(_plain(column), justify="left" if i < left else "right", overflow="fold")
+        table.add_column(
+            plain_text(column), justify="left" if i < left else "right", overflow="fold"
+        )
     return table
 
 
 def _samples(comparison: "Comparison") -> "Table":
-    table = _table("Samples", "", "source", "rows", "compared", "columns", left=2)
+    table = table_of("Samples", "", "source", "rows", "compared", "columns", left=2)
     for side in comparison.pair.sides:
         data = side.data
         cells = (f"{side.total:,}", f"{len(data):,}", f"{len(data.columns):,}")
-        table.add_row(_plain(side.name), _plain(data.source), *cells)
+        table.add_row(plain_text(side.name), plain_text(data.source), *cells)
     return table
 
 
 def _distances(comparison: "Comparison") -> "Table":
     level = f"{100 * comparison.provenance.level:.3g}% interval"
     first, second = comparison.names
-    table = _table("Distances", "", "value", level, "floor", "up to", "matched")
+    table = table_of("Distances", "", "value", level, "floor", "up to", "matched")
     for m in comparison.measurements:
         table.add_row(m.metric.title, number(m.value), interval_text(m), *floor_text(m))
-    table.caption = _plain(
-        f"floor: the distance between random halves of {first}, its mean and 95% quantile; "
+    table.caption = plain_text(
+        f"floor: the distance between random halves of {first}, its mean and 95% quantile "
+        f"(5% where more is better); "
         f"matched: between half of {first} and as many rows of {second}. Compare these two."
         + (AT_THE_VALUE if any(_biased(m) for m in comparison.measurements) else "")
     )
@@ -139,7 +158,7 @@ def _biased(measurement: Measurement) -> bool:
 
 
 def _tests(comparison: "Comparison") -> "Table":
-    table = _table("Permutation tests", "", "statistic", "p-value", "Holm-adjusted", "labelings")
+    table = table_of("Permutation tests", "", "statistic", "p-value", "Holm-adjusted", "labelings")
     for name, test in comparison.tests.items():
         table.add_row(
             METHOD.get(name, name),
@@ -157,7 +176,7 @@ METHOD = {"mmd": "MMD²", "energy": "energy distance"}
 def _features(comparison: "Comparison") -> "Table":
     first, second = comparison.names
     shown = comparison.features[:FEATURES]
-    table = _table(
+    table = table_of(
         f"Features that differ most ({len(shown)} of {len(comparison.features)})",
         "",
         f"mean {first}",
@@ -168,7 +187,7 @@ def _features(comparison: "Comparison") -> "Table":
     )
     for f in shown:
         table.add_row(
-            _plain(f.name),
+            plain_text(f.name),
             number(f.means[0]),
             number(f.means[1]),
             number(f.wasserstein),
@@ -178,13 +197,46 @@ def _features(comparison: "Comparison") -> "Table":
     return table
 
 
+def _copying(comparison: "Comparison") -> "Table":
+    copying = comparison.copying
+    assert copying is not None
+    second = comparison.names[1]
+    level = f"{100 * comparison.provenance.level:.3g}% interval"
+    table = table_of("Memorisation", "", second, level, "unseen data")
+    for score in copying.scores:
+        table.add_row(
+            score.title,
+            number(score.value),
+            range_text(score.low, score.high),
+            number(score.unseen),
+        )
+    return table
+
+
+def _classes(comparison: "Comparison") -> "Table":
+    first, second = comparison.names
+    level = f"{100 * comparison.provenance.level:.3g}% interval"
+    shown = comparison.classes[:CLASSES]
+    title = f"Classes, the farthest first ({len(shown)} of {len(comparison.classes)})"
+    table = table_of(title, "", f"share {first}", f"share {second}", "Fréchet d²", level)
+    for c in shown:
+        cells = (number(c.shares[0]), number(c.shares[1]), number(c.value))
+        table.add_row(plain_text(c.label), *cells, range_text(c.low, c.high))
+    return table
+
+
+def range_text(low: float | None, high: float | None) -> str:
+    """``low … high``; a dash for none."""
+    return "–" if low is None or high is None else f"{number(low)} … {number(high)}"
+
+
 def _rows(comparison: "Comparison") -> "Table":
     """The rows that differ most, both sides beside each other."""
-    table = _table("Rows that differ most (counted from 0)", "", "rows", left=2)
+    table = table_of("Rows that differ most (counted from 0)", "", "rows", left=2)
     for side, (name, other) in enumerate((comparison.names, comparison.names[::-1])):
         rows = [row for row in comparison.rows if row.side == side][:ROWS]
         text = ", ".join(
             f"{row.row}" + (f" ({row.label})" if row.label is not None else "") for row in rows
         )
-        table.add_row(_plain(f"of {name}, least like {other}"), _plain(text))
+        table.add_row(plain_text(f"of {name}, least like {other}"), plain_text(text))
     return table

@@ -1,0 +1,271 @@
+"""Whether the model behind B copies its training set: scores, a test, the suspects, a sentence."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probmetrics._arrays import to_numpy
+
+if TYPE_CHECKING:
+    from probmetrics.report.inputs import Pair
+
+Names = tuple[str, str, str]  # name, title, meaning
+SUSPECTS = 24
+NEAR = 0.1  # of a training point's own spacing: closer is a near copy
+LEAST = 8  # unseen rows that the test needs
+CELLS = 8  # of C_T, where there are rows enough for them
+
+
+@dataclass(frozen=True)
+class CopyScore:
+    """One number about copying.
+
+    Attributes:
+        name: What it is called in JSON.
+        title: Its heading.
+        meaning: What it says, in a sentence.
+        value: For B.
+        low: Lower end of its interval, given the training set; None where it has none.
+        high: Upper end.
+        unseen: The same number for A's rows, which the model has not seen: the noise floor.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    value: float
+    low: float | None
+    high: float | None
+    unseen: float | None
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A sample of the model that lies next to a training point.
+
+    Attributes:
+        position: Among the compared rows of B.
+        row: In B's source, counted from 0.
+        train_row: The nearest training point, its row in the training set.
+        distance: To it.
+        ratio: The distance over that point's own nearest-neighbour distance: 0 for a copy.
+    """
+
+    position: int
+    row: int
+    train_row: int
+    distance: float
+    ratio: float
+
+
+@dataclass(frozen=True, eq=False)
+class Copying:
+    """What the training set says about the model.
+
+    Attributes:
+        scores: Authenticity, copies, the ratio of distances, C_T.
+        pvalue: One-sided p-value for "closer to the training set than unseen data"; None where
+            there are too few unseen rows.
+        copies: Whether near copies are certainly more frequent than among unseen data.
+        closer: Whether the test rejects at the level of the comparison.
+        suspects: The most suspicious samples of B, the most suspicious first.
+        distances: Of B's and of A's rows to the training set.
+        sentence: All this in words.
+        notes: What the reader should know.
+    """
+
+    scores: tuple[CopyScore, ...]
+    pvalue: float | None
+    copies: bool
+    closer: bool
+    suspects: tuple[Suspect, ...]
+    distances: tuple[np.ndarray, np.ndarray]
+    sentence: str
+    notes: tuple[str, ...]
+
+
+def judge_copying(pair: "Pair", *, level: float, seed: int) -> Copying:
+    """Whether B copies the training set, held against A, which the model has not seen.
+
+    Args:
+        pair: With the training set.
+        level: Confidence level.
+        seed: Of resamples and cells.
+    """
+    from probmetrics.metrics.memorisation import duplicates, nearest_copies
+
+    train = pair.train
+    assert train is not None
+    unseen, notes = _unseen(pair.x, train, pair.first.name)
+    near = nearest_copies(pair.y, train)
+    of_y = duplicates(pair.y, train, near=NEAR)
+    of_x = duplicates(unseen, train, near=NEAR) if len(unseen) else None
+    scores = [
+        _share(_AUTHENTIC, near.ratios > 1, _ratios(unseen, train), level),
+        _copies(_EXACT, of_y.exact, None if of_x is None else of_x.exact, len(pair.y), level),
+        _copies(_NEAR, of_y.near, None if of_x is None else of_x.near, len(pair.y), level),
+        _copies(_REPEATS, of_y.within, None if of_x is None else of_x.within, len(pair.y), level),
+    ]
+    pvalue, distances = None, torch.zeros(0)
+    if len(unseen) >= LEAST:
+        pvalue, distances, more = _against_unseen(pair.y, train, unseen, level, seed)
+        scores += more
+    else:
+        notes.append(f"fewer than {LEAST} unseen rows: no test of the distances")
+    copies = _more_copies(of_y, of_x, len(pair.y), len(unseen), level)
+    closer = pvalue is not None and pvalue <= 1 - level
+    sentence = _sentence(pair, tuple(scores), pvalue, copies, closer)
+    both = (near.distances.numpy(), distances.numpy())
+    return Copying(
+        tuple(scores), pvalue, copies, closer, _suspects(pair, near), both, sentence, tuple(notes)
+    )
+
+
+_AUTHENTIC = (
+    "authenticity",
+    "authenticity",
+    "Share of samples that are farther from their nearest training point than that point is from "
+    "its own nearest neighbour: about one half for fresh data, zero for copies.",
+)
+_EXACT = ("exact_copies", "exact copies", "Share of samples equal to a training point.")
+_NEAR = (
+    "near_copies",
+    "near copies",
+    "Share of samples closer to a training point than a tenth of that point's own "
+    "nearest-neighbour distance, exact copies included.",
+)
+_REPEATS = ("repeats", "repeats", "Share of samples equal to another sample of the model.")
+_RATIO = (
+    "nearest_training_ratio",
+    "distance ratio",
+    "Median distance to the nearest training point, over the same for unseen data: one for fresh "
+    "data, near zero for copies, above one where the model misses the data.",
+)
+_SCORE = (
+    "copying_score",
+    "C_T",
+    "Data-copying statistic: about standard normal for fresh data, far below zero for copying, far "
+    "above for underfitting; pooled over cells of space where there are rows enough.",
+)
+
+
+def _unseen(x: Tensor, train: Tensor, name: str) -> tuple[Tensor, list[str]]:
+    """A's rows without those that stand in the training set too, which are not unseen."""
+    from probmetrics.metrics.memorisation import duplicates
+
+    found = duplicates(x, train, near=1e-12)
+    if len(found.indices) == 0:
+        return x, []
+    kept = torch.ones(len(x), dtype=torch.bool)
+    kept[found.indices] = False
+    note = (
+        f"{len(found.indices):,} of {len(x):,} rows of {name} stand in the training set; they are "
+        "not unseen and were left out of the comparison with it"
+    )
+    return x[kept], [note]
+
+
+def _ratios(unseen: Tensor, train: Tensor) -> Tensor | None:
+    from probmetrics.metrics.memorisation import nearest_copies
+
+    return nearest_copies(unseen, train).ratios > 1 if len(unseen) else None
+
+
+def _share(names: Names, hits: Tensor, unseen: Tensor | None, level: float) -> CopyScore:
+    from probmetrics.twosample.result import clopper_pearson
+
+    low, high = clopper_pearson(int(hits.sum()), len(hits), level)
+    theirs = None if unseen is None else float(unseen.double().mean())
+    return CopyScore(*names, float(hits.double().mean()), low, high, theirs)
+
+
+def _copies(names: Names, share: Any, unseen: Any, m: int, level: float) -> CopyScore:
+    from probmetrics.twosample.result import clopper_pearson
+
+    low, high = clopper_pearson(round(float(share) * m), m, level)
+    return CopyScore(*names, float(share), low, high, None if unseen is None else float(unseen))
+
+
+def _more_copies(of_y: Any, of_x: Any, m: int, n: int, level: float) -> bool:
+    """Whether the intervals of the shares of near copies do not meet."""
+    from probmetrics.twosample.result import clopper_pearson
+
+    low, _ = clopper_pearson(round(float(of_y.near) * m), m, level)
+    high = 0.0 if of_x is None else clopper_pearson(round(float(of_x.near) * n), n, level)[1]
+    return low > high
+
+
+def _against_unseen(
+    y: Tensor, train: Tensor, unseen: Tensor, level: float, seed: int
+) -> tuple[float, Tensor, list[CopyScore]]:
+    """The test of nearest-training distances, the unseen rows' distances, and two scores."""
+    from probmetrics.metrics.memorisation import copying_score, nearest_training
+    from probmetrics.uncertainty import estimate
+
+    found = nearest_training(y, train, unseen)
+    theirs = nearest_training(unseen, train, y).distances
+    scores = []
+    if float(theirs.median()) > 0:
+        interval = to_numpy(
+            estimate(_of_medians, found.distances, theirs, level=level, generator=seed)
+        )
+        scores.append(
+            CopyScore(*_RATIO, float(found.ratio), float(interval.low), float(interval.high), 1.0)
+        )
+    cells = CELLS if min(len(y), len(unseen)) >= 50 * CELLS and len(train) >= 50 * CELLS else 1
+    value = copying_score(y, train, unseen, cells=cells, generator=seed)
+    scores.append(CopyScore(*_SCORE, float(value), None, None, 0.0))
+    return float(found.pvalue), theirs, scores
+
+
+def _of_medians(first: Tensor, second: Tensor) -> Tensor:
+    return first.median() / second.median()
+
+
+def _suspects(pair: "Pair", near: Any) -> tuple[Suspect, ...]:
+    training = pair.training
+    assert training is not None
+    order = np.lexsort((near.distances.numpy(), near.ratios.numpy()))[:SUSPECTS]
+    return tuple(
+        Suspect(
+            position=int(i),
+            row=int(pair.second.rows[i]),
+            train_row=int(training.rows[int(near.neighbours[i])]),
+            distance=float(near.distances[i]),
+            ratio=float(near.ratios[i]),
+        )
+        for i in order
+    )
+
+
+def _sentence(
+    pair: "Pair", scores: tuple[CopyScore, ...], pvalue: float | None, copies: bool, closer: bool
+) -> str:
+    from probmetrics.report.tables import number, share
+
+    name = pair.second.name
+    known = {score.name: score for score in scores}
+    exact, near = known["exact_copies"].value, known["near_copies"].value
+    ratio = known.get("nearest_training_ratio")
+    median = "" if ratio is None else f"median distance ratio {number(ratio.value)}, "
+    tested = "" if pvalue is None else f" ({median}{share(pvalue, 'p')})"
+    if copies:
+        return (
+            f"{name} copies its training set: {100 * near:.3g}% of its samples are exact or near "
+            f"copies of training points ({100 * exact:.3g}% exact), more than among unseen data"
+            f"{tested}."
+        )
+    if closer:
+        return (
+            f"{name} lies closer to its training set than unseen data do{tested}, without more "
+            "near copies than they have: it may memorise, or spread too little."
+        )
+    found = f"no sign that {name} copies its training set{tested}"
+    if exact > 0:
+        found += (
+            f", though {100 * exact:.3g}% of its samples are exact copies, as among unseen data"
+        )
+    return f"There is {found}."
