@@ -1,5 +1,7 @@
 """Anderson acceleration of a fixed-point iteration, for a batch of problems at once."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,11 +24,15 @@ class Anderson:
     """
 
     def __init__(self, memory: int, weights: Tensor) -> None:
-        self.memory, self.weights = memory, weights
-        self.residuals: list[Tensor] = []
-        self.images: list[Tensor] = []
+        batch, m = weights.shape
+        self.weights = weights
+        self.residuals = weights.new_zeros(batch, memory, m)  # the oldest is overwritten
+        self.images = weights.new_zeros(batch, memory, m)
+        self.gram = weights.new_zeros(batch, memory, memory)
+        self.eye = torch.eye(memory, dtype=weights.dtype, device=weights.device)
+        self.steps = 0
         self.last: tuple[Tensor, Tensor] | None = None
-        self.best = weights.new_full((len(weights),), float("inf"))
+        self.best = weights.new_full((batch,), float("inf"))
         self.home = torch.zeros_like(weights)  # the plain step at each entry's best
 
     def step(self, g: Tensor, image: Tensor, error: Tensor) -> Tensor:
@@ -43,24 +49,28 @@ class Anderson:
         self.home = torch.where(better, image, self.home)
         residual = image - g
         if self.last is not None:
-            self.residuals.append(residual - self.last[0])
-            self.images.append(image - self.last[1])
-            if len(self.residuals) > self.memory:
-                self.residuals.pop(0)
-                self.images.pop(0)
+            self._remember(residual - self.last[0], image - self.last[1])
         self.last = (residual, image)
         if bool(grown.any()):
-            keep = (~grown).to(g.dtype).unsqueeze(-1)
-            self.residuals = [keep * difference for difference in self.residuals]
-            self.images = [keep * difference for difference in self.images]
+            keep = (~grown).to(g.dtype)[:, None, None]
+            for memory in (self.residuals, self.images, self.gram):
+                memory *= keep
             image = torch.where(grown.unsqueeze(-1), self.home, image)
-        if not self.residuals:
+        if not self.steps:
             return image
-        differences = torch.stack(self.residuals, dim=-2)  # (B, k, m)
-        weighted = differences * self.weights.unsqueeze(-2)
-        gram = weighted @ differences.mT
-        scale = gram.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
-        ridge = torch.where(scale > 0, RIDGE * scale, 1.0) * torch.eye(len(self.residuals)).to(gram)
-        gamma = torch.linalg.solve(gram + ridge, weighted @ residual.unsqueeze(-1))
-        moved = image - (gamma * torch.stack(self.images, dim=-2)).sum(-2)
+        right = self.residuals @ (self.weights * residual).unsqueeze(-1)
+        scale = self.gram.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
+        ridge = torch.where(scale > 0, RIDGE * scale, 1.0) * self.eye
+        gamma = torch.linalg.solve(self.gram + ridge, right)
+        moved: Tensor = image - (gamma.mT @ self.images).squeeze(-2)
+        if math.isfinite(float(moved.sum())):
+            return moved
         return torch.where(moved.isfinite().all(-1, keepdim=True), moved, image)
+
+    def _remember(self, residual: Tensor, image: Tensor) -> None:
+        """Keep differences of the last two residuals and images in place of the oldest."""
+        slot = self.steps % self.gram.shape[-1]
+        self.residuals[:, slot], self.images[:, slot] = residual, image
+        products = (self.residuals @ (self.weights * residual).unsqueeze(-1)).squeeze(-1)
+        self.gram[:, slot], self.gram[:, :, slot] = products, products
+        self.steps += 1

@@ -134,6 +134,8 @@ def _mended(
 
     done, steps = found.steps, found.steps
     fields = ("f", "g", "log_r", "log_c", "error")
+    for name in fields:  # the sweeper of the last pass remembers the ones it made
+        setattr(found, name, getattr(found, name).clone())
     for k in (~(found.error <= tolerance)).nonzero().squeeze(-1).tolist():
         one, eps = problem.entry(k), epsilon[k : k + 1]
         slow = solve_ladder(
@@ -253,8 +255,10 @@ def _iterate(
     before = float("inf")
     for step in range(1, max_steps + 1):
         f, log_r, log_c = sweeper.sweep(f, g, row_update)
-        image = column_update(g - eps * log_c)
-        miss = ((g - image) / eps).clamp(max=80.0)  # log c where the marginal is exact
+        plain = g - eps * log_c
+        image = column_update(plain)
+        miss = log_c if image is plain else (g - image) / eps
+        miss = miss.clamp(max=80.0)
         error = (p.b * torch.expm1(miss).abs()).sum(-1) / mass
         best = better(best, Solution(f, g, log_r, log_c, error, False, step))
         if bool((best.error <= tolerance).all()):
@@ -343,6 +347,8 @@ def better(best: Solution | None, new: Solution) -> Solution:
     if best is None:
         return new
     won = new.error < best.error
+    if bool(won.all()):
+        return new
     rows = won.unsqueeze(-1)
     return Solution(
         torch.where(rows, new.f, best.f),
