@@ -76,7 +76,7 @@ def mmd(
         unbiased: Leave out each point's kernel with itself (U-statistic); the estimate may then
             be negative. With False the V-statistic, zero or more.
         root: The MMD itself, √MMD²; of the V-statistic only.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         MMD², shape (*batch), in squared kernel units; nothing is clipped.
@@ -134,7 +134,7 @@ def energy_distance(
         unbiased: Leave out the zero distances of points to themselves from the means
             (U-statistic). The default V-statistic is zero or more, and zero for x = y.
         root: √ of the V-statistic, a metric on distributions.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The distance, shape (*batch), in the unit of the data to the ``power``.
@@ -189,7 +189,7 @@ def witness(
         kernel: As in ``mmd``.
         a: Weights of x.
         b: Weights of y.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The witness, shape (*batch, l), not normalised: MMD² is its mean difference between x

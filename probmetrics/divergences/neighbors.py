@@ -49,7 +49,7 @@ def kl_neighbors(
             unit of the data. For data with ties, half the step they are rounded to gives back the
             spread that rounding took.
         generator: Source of the noise.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The estimate, shape (*batch). It may be negative and is biased from about d = 5 on.
@@ -99,7 +99,7 @@ def jeffrey_neighbors(
         k: Which neighbour.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The estimate, shape (*batch).
@@ -145,7 +145,7 @@ def renyi_neighbors(
         k: Which neighbour, larger than |α − 1|.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The estimate, shape (*batch).
@@ -193,7 +193,7 @@ def tsallis_neighbors(
         k: Which neighbour, larger than |α − 1|.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The estimate, shape (*batch).
@@ -239,7 +239,7 @@ def hellinger_neighbors(
         k: Which neighbour.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The estimate, shape (*batch); it may be negative, so no root is offered.
@@ -283,7 +283,7 @@ def bhattacharyya_neighbors(
         k: Which neighbour.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The estimate, shape (*batch).

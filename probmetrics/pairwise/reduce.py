@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
+from probmetrics.pairwise.fused import reduce_fused, unavailable
 from probmetrics.pairwise.ground import AbstractGround, MinkowskiGeometry
 from probmetrics.pairwise.reductions import (
     AbstractReduction,
@@ -26,7 +27,7 @@ from probmetrics.pairwise.tiled import (
 from probmetrics.pairwise.tiles import Pairs
 from probmetrics.pairwise.total import TiledTotal
 
-BACKENDS = ("auto", "dense", "tiled")
+BACKENDS = ("auto", "dense", "tiled", "fused")
 SMALL = 2**12  # pairs below which the plain dense lines are fastest
 DENSE_BYTES = 2**33  # a dense matrix larger than this is refused
 
@@ -47,19 +48,24 @@ def reduce_pairs(
         x: Points, shape (*batch, n, d).
         y: Points, shape (*batch, m, d); batch dimensions broadcast. None pairs x with itself.
         backend: "dense" holds the matrix; "tiled" visits it in cache-sized tiles, in memory
-            linear in n + m; "auto" is tiled unless the problem is tiny.
+            linear in n + m; "fused" folds it in the registers of a CUDA device, in memory linear
+            in n + m, for the grounds that have a fused form; "auto" is dense for tiny problems,
+            else fused on CUDA where that is possible, else tiled.
 
     Returns:
         What the reduction answers, with the broadcast batch dimensions in front.
 
     Raises:
-        ValueError: Shapes that do not fit, an unknown backend, or a dense matrix of over 8 GiB.
+        ValueError: Shapes that do not fit, an unknown backend, a dense matrix of over 8 GiB, or
+            "fused" where there is no CUDA device, no Triton or no fused form.
 
     Notes:
         Gradients in x, y and the reduction's weights are analytic in the tiled backend: the
         derivative of a profile is a profile, so the backward pass is one more reduction. Second
         derivatives go through the dense matrix. ℓp norms and learnable profile parameters are
-        differentiated by recomputing one tile at a time.
+        differentiated by recomputing one tile at a time. The fused backend has the same analytic
+        gradients and refuses second ones; its products follow
+        ``torch.set_float32_matmul_precision``: float32, TF32 ("high") or bfloat16 ("medium").
 
     Example:
         >>> import torch
@@ -77,20 +83,43 @@ def reduce_pairs(
     batch = checks.common_batch(batch, fx.shape[:-2], fy.shape[:-2])
     for values in _options(reduction):
         batch = checks.common_batch(batch, values)
-    choice = choose_backend(backend, math.prod(batch) * fx.shape[-2] * fy.shape[-2], fx)
-    if choice == "dense":
+    pairs = math.prod(batch) * fx.shape[-2] * fy.shape[-2]
+    choice = choose_backend(backend, pairs, fx, ground, reduction)
+    if choice == "dense" or (choice == "fused" and not pairs * fx.shape[-1]):
         return _cast(_dense(ground, reduction, fx, fy), reduction, x.dtype)
+    if choice == "fused":
+        return _cast(reduce_fused(ground, reduction, fx, fy, batch), reduction, x.dtype)
     if any(True for _ in ground.tensors()) or _needs_recomputation(ground, fx, fy):
         entries = math.prod(batch)
         return _cast(fold_by_recomputation(ground, reduction, fx, fy, entries), reduction, x.dtype)
     return _cast(_tiled(ground, reduction, fx, fy, batch), reduction, x.dtype)
 
 
-def choose_backend(backend: str, pairs: int, x: Tensor) -> str:
-    """The backend for a number of pairs: dense for tiny problems, else tiled."""
+def choose_backend(
+    backend: str,
+    pairs: int,
+    x: Tensor,
+    ground: AbstractGround | None = None,
+    reduction: AbstractReduction | None = None,
+) -> str:
+    """The backend for a number of pairs: dense for tiny problems, else fused or tiled.
+
+    Args:
+        backend: As asked.
+        pairs: Entries of the matrix, over all batch entries.
+        x: Embedded points, whose device and dtype count.
+        ground: What would be fused; without it "fused" is no choice.
+        reduction: Likewise.
+    """
     checks.choice(backend, "backend", BACKENDS)
+    reason: str | None = "nothing to fuse was named"
+    if ground is not None and reduction is not None:
+        reason = unavailable(ground, reduction, x)
     if backend == "auto":
-        return "dense" if pairs <= SMALL else "tiled"
+        fusible = x.is_cuda and reason is None
+        return "dense" if pairs <= SMALL else "fused" if fusible else "tiled"
+    if backend == "fused" and reason is not None:
+        raise ValueError(f"{reason}; use backend='tiled' (or 'auto')")
     needed = pairs * x.element_size()
     if backend == "dense" and needed > DENSE_BYTES:
         raise ValueError(

@@ -2,9 +2,10 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,6 +24,8 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
         work: Handles a share of the tasks; it must not write what another share writes.
         tasks: All tasks, the longest first.
         pairs: Number of point pairs behind them; a small job stays on the calling thread.
+
+    Where one share fails, or the caller is interrupted, the others stop at their next task.
     """
     threads = min(torch.get_num_threads(), len(tasks), os.cpu_count() or 1)
     if threads <= 1 or pairs < 2**19:
@@ -30,17 +33,54 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
             work(tasks)
         return
 
+    stop = threading.Event()
+
     def share(index: int) -> None:
         torch.set_num_threads(1)  # of this worker only: OpenMP counts per calling thread
-        with torch.no_grad():
-            work(tasks[index::threads])
+        try:
+            with torch.no_grad():
+                work(_Share(tasks[index::threads], stop))
+        except BaseException:
+            stop.set()
+            raise
 
     before = torch.get_num_threads()
-    futures = [_pool(os.getpid(), threads).submit(share, index) for index in range(threads)]
-    wait(futures)  # all of them, also when one fails: the others still write
-    torch.set_num_threads(before)  # what threads born later start with
-    for future in futures:
-        future.result()
+    futures: list[Future[None]] = []
+    try:
+        for index in range(threads):
+            futures.append(_pool(os.getpid(), threads).submit(share, index))
+        wait(futures)  # all of them, also when one fails: the others still write
+    except BaseException:  # Ctrl-C
+        stop.set()
+        wait(futures)
+        raise
+    finally:
+        torch.set_num_threads(before)  # what threads born later start with
+    for future in sorted(futures, key=lambda done: isinstance(done.exception(), _Stopped)):
+        future.result()  # the cause before its consequences
+
+
+class _Stopped(RuntimeError):
+    """Raised in a share whose call has failed or was interrupted."""
+
+
+class _Share(Sequence[Any]):
+    """A thread's tasks, which end with an error once ``stop`` is set."""
+
+    def __init__(self, tasks: Sequence[Any], stop: threading.Event) -> None:
+        self.tasks, self.stop = tasks, stop
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.tasks[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        for task in self.tasks:
+            if self.stop.is_set():
+                raise _Stopped("another share of this work has failed or was interrupted")
+            yield task
 
 
 @functools.cache

@@ -227,8 +227,22 @@ def _plan_sums(
 
 
 def neighbors(ground: AbstractGround, x: Tensor, y: Tensor, reduction: KSmallest) -> Any:
-    """The k smallest entries per row; their values are recomputed exactly, with a gradient."""
+    """The k smallest entries per row, ascending, with their columns."""
     _, indices = fold(Pairs(ground, x, y), reduction, ranks=ground.increasing)
+    return near_values(ground, x, y, indices)
+
+
+def near_values(
+    ground: AbstractGround, x: Tensor, y: Tensor, indices: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The entries in columns ``indices`` of each row, recomputed exactly, with a gradient; sorted.
+
+    Args:
+        ground: Any ground.
+        x: Embedded points, shape (B, n, d).
+        y: Embedded points, shape (B, m, d).
+        indices: Shape (B, n, k), in any order.
+    """
     batch, n, k = indices.shape
     pieces = []
     for rows in blocks(n, max(1, 2**22 // max(1, batch * k * x.shape[-1]))):

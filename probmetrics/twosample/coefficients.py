@@ -35,7 +35,7 @@ def energy_coefficient(
         b: Weights of y, shape (*batch, m).
         unbiased: Leave out the distances of points to themselves in the numerator, so that its
             mean is zero for equal distributions; H may then be negative.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         H, shape (*batch); 0 where all points are equal.
@@ -85,7 +85,7 @@ def mmd_coefficient(
         a: Weights of x, shape (*batch, n), summing to one; None is uniform.
         b: Weights of y, shape (*batch, m).
         unbiased: MMD² as a U-statistic; the coefficient may then be negative.
-        backend: "auto", "dense" or "tiled".
+        backend: "auto", "dense", "tiled" or "fused".
 
     Returns:
         The coefficient, shape (*batch); 0 where both MMD² and E k(X, Y) are zero.

@@ -1,0 +1,220 @@
+"""Two samples prepared for the fused kernels, and the launch of each kernel."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probmetrics.pairwise.fused_forms import Form
+from probmetrics.pairwise.fused_table import Blocks, blocks_for
+from probmetrics.pairwise.ground import centre_of
+from probmetrics.pairwise.kernels import LOG2E
+
+DIRECT = 8  # coordinates up to which differences are cheaper than a matrix product
+WAVES = 2  # programs wanted per processor before columns are split no further
+PRECISIONS = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
+
+
+def kernels() -> ModuleType:
+    """The kernels; importing them is what needs Triton."""
+    from probmetrics.pairwise import fused_kernels
+
+    return fused_kernels
+
+
+def processors(device: torch.device) -> int:
+    """How many blocks of rows a device works on at once."""
+    if device.type != "cuda":
+        return 1
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """2^(rows_i + scale · profile_ij + columns_j), e.g. a transport plan; all in base 2."""
+
+    rows: Tensor
+    columns: Tensor
+    scales: Tensor
+
+    def swapped(self) -> "Plan":
+        """The transposed plan."""
+        return Plan(self.columns, self.rows, self.scales)
+
+
+class Samples:
+    """Two flattened samples in units of the ground's length, centred, with their norms.
+
+    Under TF32 and bfloat16 the points are rounded to the format first: the products of rounded
+    points are then exact, and so are, up to float32, the distances between them.
+
+    Args:
+        form: The ground.
+        x: Points, shape (B, n, d).
+        y: Points, shape (B, m, d), or x itself.
+    """
+
+    def __init__(self, form: Form, x: Tensor, y: Tensor) -> None:
+        self.form, self.same = form, y is x
+        self.dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self.product = not form.l1 and self.dtype == torch.float32 and x.shape[-1] > DIRECT
+        asked = PRECISIONS[torch.get_float32_matmul_precision()] if self.product else "ieee"
+        self.precision = "ieee" if asked == "bf16" else asked
+        x, y = x.detach(), y.detach()
+        centre = centre_of(x) if self.same else centre_of(x, y)
+        self.x = self._points(x, centre, asked)
+        self.y = self.x if self.same else self._points(y, centre, asked)
+        self.yy = self._norms(self.y)
+        # As in tiles.py: a distance below the resolution of the product counts as zero.
+        snap = 4.0 * torch.finfo(self.dtype).eps if form.kinked and self.product else 0.0
+        self.xx = (self.yy if self.same else self._norms(self.x)) * (1.0 - snap)
+
+    def _points(self, x: Tensor, centre: Tensor, asked: str) -> Tensor:
+        points = (x - centre).to(self.dtype).mul_(self.form.length).contiguous()
+        if asked == "bf16":  # NumPy, and so the interpreter, knows no products of this type
+            rounded = points.bfloat16()
+            return rounded if points.is_cuda else rounded.to(self.dtype)
+        return _tf32(points) if asked == "tf32" else points
+
+    def _norms(self, points: Tensor) -> Tensor:
+        if not self.product:  # only their dtype is looked at
+            return points.new_empty(points.shape[:-1], dtype=self.dtype)
+        return points.to(self.dtype).square().sum(-1)
+
+    def swapped(self) -> "Samples":
+        """The same pairs with rows and columns exchanged."""
+        other = object.__new__(Samples)
+        other.__dict__.update(self.__dict__)
+        other.x, other.y, other.xx, other.yy = self.y, self.x, self.yy, self.xx
+        return other
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """B, n, m, d."""
+        return len(self.x), self.x.shape[1], self.y.shape[1], self.x.shape[2]
+
+    def weighted_sum(self, w: Tensor, plan: Plan | None = None, *, half: bool = False) -> Tensor:
+        """Σ_j profile_ij w_jc, or Σ_j plan_ij w_jc, shape (B, n, c), in float64."""
+        batch, n, m, d = self.sizes
+        w = w.detach().to(self.dtype).contiguous()
+        c = w.shape[-1]
+        # A float64 matrix product is not everywhere; its columns are taken one by one.
+        width = 1 if c == 1 or self.dtype == torch.float64 else 16 if c <= 16 else 32
+        launch = self._launch("weighted_sum", cdiv(c, width))
+        out = w.new_empty(launch.splits, batch, n, c, dtype=torch.float64)
+        launch(
+            *self._plan(plan), w, out, batch, n, m, d, c, launch.span,
+            HALF=half, PLAN=plan is not None, WIDTH=width,
+        )  # fmt: skip
+        return out.sum(0)
+
+    def pull(self, left: Tensor, right: Tensor, plan: Plan | None = None) -> Tensor:
+        """Gradient in x of Σ_ijc left_ic profile_ij right_jc, shape (B, n, d).
+
+        With a plan, of Σ_ijc left_ic plan_ij profile_ij right_jc, the plan held fixed.
+        """
+        batch, n, m, d = self.sizes
+        left, right = (v.detach().to(self.dtype).contiguous() for v in (left, right))
+        width = min(64, power_of_two(d, 16 if self.product else 1))
+        launch = self._launch("pull", cdiv(d, width))
+        out = left.new_empty(launch.splits, batch, n, d)
+        launch(
+            *self._plan(plan), left, right, out, batch, n, m, d, left.shape[-1], launch.span,
+            PLAN=plan is not None, WIDTH=width,
+        )  # fmt: skip
+        return out.sum(0).mul_(self.form.length)
+
+    def log_sum_exp(self, columns: Tensor, scales: Tensor) -> Tensor:
+        """ln Σ_j 2^(columns_j + scales · profile_ij), shape (B, n), in float64."""
+        batch, n, m, d = self.sizes
+        launch = self._launch("log_sum_exp")
+        out = columns.new_empty(launch.splits, batch, n, dtype=torch.float64)
+        launch(columns, scales, out, batch, n, m, d, launch.span)
+        return out.logsumexp(0)
+
+    def k_smallest(self, k: int, offsets: Tensor, scales: Tensor, *, skip: bool) -> Tensor:
+        """Columns of the k smallest scales · profile_ij + offsets_j, (B, n, k), unordered."""
+        batch, n, m, d = self.sizes
+        launch = self._launch("k_smallest")
+        values = offsets.new_empty(launch.splits, batch, n, k)
+        indices = torch.empty_like(values, dtype=torch.int64)
+        width = power_of_two(k, 2)
+        launch(
+            offsets, scales, values, indices, batch, n, m, d, k, launch.span,
+            SKIP=skip, WIDTH=width,
+        )  # fmt: skip
+        if launch.splits == 1:
+            return indices[0]
+        pool, places = values.movedim(0, -2).flatten(-2), indices.movedim(0, -2).flatten(-2)
+        return places.gather(-1, pool.topk(k, dim=-1, largest=False).indices)
+
+    def count_within(self, rows: Tensor, columns: Tensor, scales: Tensor) -> Tensor:
+        """Number of columns with scales · profile_ij < rows_i + columns_j, (B, n), int64."""
+        batch, n, m, d = self.sizes
+        launch = self._launch("count_within")
+        out = rows.new_empty(launch.splits, batch, n, dtype=torch.int64)
+        launch(rows, columns, scales, out, batch, n, m, d, launch.span)
+        return out.sum(0)
+
+    def _plan(self, plan: Plan | None) -> tuple[Tensor, Tensor, Tensor]:
+        if plan is not None:
+            return plan.rows, plan.columns, plan.scales
+        return self.xx, self.yy, self.xx  # placeholders that are not read for their values
+
+    def _launch(self, name: str, layers: int = 1) -> "Launch":
+        return Launch(self, name, layers)
+
+
+class Launch:
+    """One kernel on one pair of samples: its blocks, its splits, its grid."""
+
+    def __init__(self, samples: Samples, name: str, layers: int) -> None:
+        batch, n, m, d = samples.sizes
+        self.samples, self.name, self.layers = samples, name, layers
+        device = samples.x.device
+        self.blocks: Blocks = blocks_for(name, d, device, product=samples.product)
+        self.programs = batch * cdiv(n, self.blocks.rows)
+        steps = cdiv(m, self.blocks.columns)
+        wanted = cdiv(WAVES * processors(device), self.programs * layers)
+        self.splits = max(1, min(wanted, steps // 4))
+        self.span = cdiv(steps, self.splits) * self.blocks.columns
+        self.splits = cdiv(m, self.span)
+
+    def __call__(self, *arguments: Any, **choices: Any) -> None:
+        s, b = self.samples, self.blocks
+        kernel: Any = getattr(kernels(), f"{self.name}_kernel")
+        depth = min(b.depth, power_of_two(s.sizes[3], 16))
+        run: Callable[..., None] = kernel[(self.programs, self.splits, self.layers)]
+        with torch.cuda.device_of(s.x):
+            run(
+                s.x, s.y, s.xx, s.yy, *arguments,
+                KIND=int(s.form.kind), POWER=s.form.power, SAME=s.same, L1=s.form.l1,
+                PRODUCT=s.product, PRECISION=s.precision,
+                ROWS=b.rows, COLUMNS=b.columns, DEPTH=depth, CHUNKS=cdiv(s.sizes[3], depth),
+                num_warps=b.warps, num_stages=b.stages, **choices,
+            )  # fmt: skip
+
+
+def in_base_two(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Exponents of e as exponents of two."""
+    return (values.detach().to(dtype) * LOG2E).contiguous()
+
+
+def cdiv(a: int, b: int) -> int:
+    """⌈a / b⌉."""
+    return -(-a // b)
+
+
+def power_of_two(value: int, least: int) -> int:
+    """The smallest power of two that is at least both."""
+    return max(least, 1 << (value - 1).bit_length())
+
+
+def _tf32(points: Tensor) -> Tensor:
+    """Rounded to the ten bits of mantissa of TF32, ties to even; NaN and infinity as they are."""
+    bits = points.view(torch.int32)
+    rounded = (bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF
+    return torch.where(points.isfinite(), rounded.view(torch.float32), points)
