@@ -117,3 +117,12 @@ def test_odd_data_and_bad_input(name):
         TESTS[name](x[:3], y)
     half = np.column_stack([np.ones(20), np.arange(20.0)])
     assert 0 < TESTS[name](half, half + np.array([0.0, 5.0]), generator=0).pvalue <= 1
+
+
+@pytest.mark.parametrize("test", [mean_embedding_test, characteristic_function_test])
+def test_exchanged_samples_give_the_same_bits_where_learning_is_unstable(test):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(9, 60)), rng.normal(size=(8, 60))
+    one, two = (test(*pair, generator=5, permutations=99) for pair in ((x, y), (y, x)))
+    assert one.statistic == pytest.approx(two.statistic, rel=1e-9)
+    assert one.pvalue == two.pvalue

@@ -185,7 +185,7 @@ def _location_test(
     points = (z - centre) / scale
     spots, width = _start(points[train], locations, features, (centre, scale), source)
     if learn and not sample.constant:
-        first = labels[train].to(z.device) == 0
+        first = (labels[train] == labels[0]).to(z.device)  # whatever the names of the samples
         tries = [(spots, width)]
         if not isinstance(locations, Tensor):
             for _ in range(TRIES):
