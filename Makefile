@@ -70,3 +70,4 @@ BENCH ?=
 bench: .venv-bench/.installed
 	@.venv-bench/bin/python benchmarks/speed.py --only "$(BENCH)"
 	@.venv-bench/bin/python benchmarks/transport.py --only "$(BENCH)"
+	@.venv-bench/bin/python benchmarks/tests_speed.py --only "$(BENCH)"
