@@ -34,7 +34,7 @@ demo: $(STAMP)
 	@$(BIN)/probmetrics demo --out demo-report
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 $(VENV)/.docs: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import os
 import sys
 
 import jaxtyping
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 collect_ignore = ["fixtures"]  # the scripts there need the peers whose numbers they record
 
 # Every annotated function of the package is checked against its jaxtyping annotations while the

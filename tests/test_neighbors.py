@@ -38,6 +38,11 @@ EVERY = [
 ]
 
 
+def label(function):
+    options = getattr(function, "keywords", {})
+    return "-".join([getattr(function, "func", function).__name__, *map(str, options.values())])
+
+
 def normal(seed, n, d=1, mean=0.0, sd=1.0, batch=()):
     source = torch.Generator().manual_seed(seed)
     return mean + sd * torch.randn(*batch, n, d, generator=source, dtype=DOUBLE)
@@ -95,7 +100,7 @@ def test_each_mean_has_its_own_count(n, m):
     assert found == pytest.approx((mean - 1) / (alpha - 1), rel=1e-10)
 
 
-@pytest.mark.parametrize("function", EVERY, ids=repr)
+@pytest.mark.parametrize("function", EVERY, ids=label)
 def test_invariances_batches_and_backends(function):
     x, y = normal(0, 70, 2, batch=(2, 1)), normal(1, 50, 2, mean=0.5, batch=(3,))
     values = function(x, y, backend="dense")
@@ -110,13 +115,13 @@ def test_invariances_batches_and_backends(function):
     assert float(single) == pytest.approx(float(values[0, 0]), rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.parametrize("function", EVERY, ids=repr)
+@pytest.mark.parametrize("function", EVERY, ids=label)
 def test_gradients(function):
     x, y = normal(0, 9, 2).requires_grad_(), normal(1, 8, 2, mean=0.5).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, y: function(x, y, k=3), (x, y))
 
 
-@pytest.mark.parametrize("function", EVERY, ids=repr)
+@pytest.mark.parametrize("function", EVERY, ids=label)
 def test_duplicates_are_refused_or_jittered(function):
     x = normal(0, 60).round(decimals=1)
     y = normal(1, 80, mean=0.5).round(decimals=1)
@@ -190,7 +195,7 @@ def test_any_small_sample_gives_a_finite_number_or_a_clear_error(seed, n, m, k):
         assert any(word in said for word in ("lower k", "jitter", "constant", "larger"))
 
 
-@pytest.mark.parametrize("function", [kl_neighbors, hellinger_neighbors], ids=repr)
+@pytest.mark.parametrize("function", [kl_neighbors, hellinger_neighbors], ids=label)
 def test_interval_by_subsampling_has_the_right_width(function):
     x, y = normal(0, 300, batch=(30,)), normal(1, 200, mean=0.5, batch=(30,))
     spread = float(function(x, y).std())

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import is_array, to_tensor
-from probmetrics.data import DataError, ImageFiles, open_images
+from probmetrics.data import DataError, ImageFiles
 from probmetrics.encoders.base import AbstractEncoder, FunctionEncoder, Identity, hash_of_array
+from probmetrics.encoders.sources import chunks_of, is_stream, opened
 
 FORMAT = "1"  # of the cache; older entries are made again
 CHUNK = 512  # rows in one file of the cache, the most an interrupted run loses
@@ -57,6 +58,8 @@ def extract(
     source: Any,
     encoder: Any = None,
     *,
+    n: int | None = None,
+    key: str | None = None,
     cache: str | Path | None = None,
     batch_size: int = 64,
     image_size: Any = None,
@@ -66,9 +69,12 @@ def extract(
     """Features of every item of a source, in one pass and in order.
 
     Args:
-        source: A folder or zip of images, opened ``ImageFiles``, an array or tensor (n, …), or a
-            list of texts.
+        source: A folder or zip of images, opened ``ImageFiles``, an array or tensor (n, …), a
+            ``.npy``, ``.npz`` or ``.pt`` file of one, a list of texts, a DataLoader, list
+            or generator of batches (or of pairs, of which the first counts), or a function ``k -> samples``.
         encoder: An encoder of this package, a module or a function; None is the identity.
+        n: Samples to take from batches (None: all) or to draw from a function (which needs it).
+        key: Name of the array in a ``.npz`` or ``.pt`` file.
         cache: Folder of the cache; None keeps nothing. Entries are named by a hash of content,
             encoder and preprocessing, so what changed is computed again and what did not is read.
         batch_size: Items given to the encoder at a time.
@@ -99,28 +105,63 @@ def extract(
     encoder = _as_encoder(encoder)
     checks.count(batch_size, "batch_size")
     if isinstance(source, str | Path):
-        source = open_images(source, image_size=image_size, on_corrupt=on_corrupt)
+        source = opened(source, key, image_size=image_size, on_corrupt=on_corrupt)
+    if is_stream(source):
+        blocks = _bar(chunks_of(source, n, CHUNK), progress, encoder.name)
+        return _of_stream(source, blocks, encoder, batch_size, cache)
+    if n is not None:
+        raise ValueError("n counts samples of batches and functions; cut the source itself")
     items = _Items.of(source)
-    key = entry = None
-    if cache is not None:
-        identity = {"format": FORMAT, "encoder": encoder.content_hash, "source": items.content_hash}
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-        entry = Path(cache).expanduser() / key
-        entry.mkdir(parents=True, exist_ok=True)
+    entry = None if cache is None else _entry(cache, encoder, items.content_hash)
     parts, corrupt = [], []
-    for chunk in _bar(range(0, items.count, CHUNK), progress, encoder.name):
-        rows, lost = _chunk(items, encoder, chunk, batch_size, entry)
+    for start in _bar(range(0, items.count, CHUNK), progress, encoder.name):
+        path = None if entry is None else entry / f"{start:09d}.npz"
+        rows, lost = _chunk(items, encoder, start, batch_size, path)
         parts.append(rows)
         corrupt += lost
     kept = [rows for rows in parts if len(rows)]
     if not kept:
         raise DataError(f"{items.name}: all {items.count} images are corrupt, first {corrupt[0]!r}")
     values = torch.cat(kept)
-    found = Features(values, _provenance(values, encoder, items, cache, corrupt), tuple(corrupt))
+    content = items.content_hash if cache is not None else None
+    made = _provenance(values, encoder, items.name, content, corrupt)
+    found = Features(values, made, tuple(corrupt))
     if entry is not None:
         with _replacing(entry / "provenance.json") as file:
             file.write(json.dumps(found.provenance, indent=1).encode())
     return found
+
+
+def _of_stream(
+    source: Any, blocks: Iterable[Any], encoder: AbstractEncoder, size: int, cache: Any
+) -> Features:
+    """Features of batches as they come; the cache knows each block of rows by its content."""
+    entry = None if cache is None else _entry(cache, encoder, "batches")
+    name = getattr(source, "__name__", None) or type(source).__name__
+    parts, digest, count = [], hashlib.sha256(), 0
+    for block in blocks:
+        items = _Items.of(block)
+        path = None
+        if entry is not None:
+            content = items.content_hash
+            digest.update(content.encode())
+            path = entry / f"{content[:32]}.npz"
+        parts.append(_chunk(items, encoder, 0, size, path)[0])
+        count += items.count
+    if not parts:
+        raise ValueError(f"{name} gave no samples; a generator that was read before is empty")
+    values = torch.cat(parts)
+    known = None if entry is None else digest.hexdigest()
+    return Features(values, _provenance(values, encoder, name, known, []))
+
+
+def _entry(cache: Any, encoder: AbstractEncoder, content: str) -> Path:
+    """The folder of the cache for a content and an encoder."""
+    identity = {"format": FORMAT, "encoder": encoder.content_hash, "source": content}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    entry = Path(cache).expanduser() / key
+    entry.mkdir(parents=True, exist_ok=True)
+    return entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +184,8 @@ class _Items:
                 raise ValueError(f"source has no samples: its shape is {tuple(tensor.shape)}")
             return cls(tensor, type(source).__name__, len(tensor))
         raise TypeError(
-            f"got {type(source).__name__}; wanted a folder or zip of images, an array or texts "
-            "(for batches and generators, update a metric with each)"
+            f"got {type(source).__name__}; wanted a folder or zip of images, an array, its file, "
+            "texts, batches, or a function that draws samples"
         )
 
     @property
@@ -170,10 +211,9 @@ class _Items:
 
 
 def _chunk(
-    items: _Items, encoder: AbstractEncoder, start: int, size: int, entry: Path | None
+    items: _Items, encoder: AbstractEncoder, start: int, size: int, path: Path | None
 ) -> tuple[Tensor, list[str]]:
     """Rows of one chunk, from the cache or the encoder."""
-    path = None if entry is None else entry / f"{start:09d}.npz"
     if path is not None and path.exists():
         held = _read(path)
         if held is not None:
@@ -231,14 +271,14 @@ def _hash_of_images(files: ImageFiles) -> str:
 
 
 def _provenance(
-    values: Tensor, encoder: AbstractEncoder, items: _Items, cache: Any, corrupt: list[str]
+    values: Tensor, encoder: AbstractEncoder, name: str, content: str | None, corrupt: list[str]
 ) -> dict[str, Any]:
     from probmetrics import __version__
 
     return {
         "encoder": encoder.provenance,
-        "source": items.name,
-        "source_hash": items.content_hash if cache is not None else None,
+        "source": name,
+        "source_hash": content,
         "samples": len(values),
         "features": values.shape[-1],
         "dtype": str(values.dtype).removeprefix("torch."),
