@@ -1,6 +1,10 @@
 """The pairwise engine: every ground under every reduction, tiled against dense, against NumPy."""
 
 import math
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -33,6 +37,7 @@ from probmetrics.pairwise.kernels import (
     deep,
     gaussian_mixture,
 )
+from probmetrics.pairwise.threads import run_tasks
 
 GROUNDS = KERNELS + COSTS
 TIES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [3.0, -1.0]]).double()
@@ -377,3 +382,40 @@ def test_bad_calls_are_refused():
         reduce_pairs(Gaussian(1.0), WeightedSum(torch.ones(3)), x)
     with pytest.raises(ValueError, match="column_radius"):
         reduce_pairs(Euclidean(), CountWithin(), x)
+
+
+def test_threads_stop_together_and_leave_no_trace():
+    done, begun = [], threading.Event()
+
+    def work(share):
+        for task in share:
+            begun.wait(5.0)
+            if task == 0:
+                begun.set()
+                raise ValueError("task 0 cannot be done")
+            if task == 1:
+                begun.set()
+            time.sleep(0.01)
+            done.append(task)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        threading.Timer(0.0, begun.set).start()
+        with pytest.raises(ValueError, match="task 0"):
+            run_tasks(work, list(range(2000)), 2**20)
+        assert len(done) < 1000  # the other share did not go on to its end
+        done.clear()
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_tasks(work, list(range(1, 4001)), 2**20)
+        count = len(done)
+        time.sleep(0.05)
+        assert len(done) == count < 3000  # nothing works on behind the caller's back
+        counts = []
+        newcomer = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+        newcomer.start()
+        newcomer.join()
+        assert counts == [2]
+    finally:
+        torch.set_num_threads(before)

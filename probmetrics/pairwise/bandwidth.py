@@ -1,5 +1,7 @@
 """Length scales for kernels, read off the pooled sample."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -73,17 +75,18 @@ def quantile_bandwidths(x: Tensor, y: Tensor | None, quantiles: list[float]) -> 
 
 def _quantiles(values: Tensor, quantiles: list[float]) -> Tensor:
     """Linearly interpolated quantiles along the last axis."""
-    position = torch.tensor(quantiles, dtype=torch.float64, device=values.device)
-    position = position * (values.shape[-1] - 1)
-    below = position.floor().long()
-    above = position.ceil().long()
-    if values.device.type == "cpu":  # a partition, many times faster than a sort
-        places = sorted({*below.tolist(), *above.tolist()})
+    positions = [quantile * (values.shape[-1] - 1) for quantile in quantiles]
+    below, above = ([f(p) for p in positions] for f in (math.floor, math.ceil))
+    if checks.readable(values):  # a partition, many times faster than a sort
+        places = sorted({*below, *above})
         ordered = torch.from_numpy(np.partition(values.numpy(), places, axis=-1))
     else:
         ordered = values.sort(dim=-1).values
-    share = (position - below).to(ordered.dtype)
-    return ordered[..., below] * (1 - share) + ordered[..., above] * share
+    found = [
+        ordered[..., low] * (1 - (position - low)) + ordered[..., high] * (position - low)
+        for position, low, high in zip(positions, below, above, strict=True)
+    ]
+    return torch.stack(found, dim=-1)
 
 
 def _pooled(x: Tensor, y: Tensor | None) -> Tensor:
@@ -101,7 +104,8 @@ def _pooled(x: Tensor, y: Tensor | None) -> Tensor:
     n, d = pooled.shape[-2:]
     if n <= POINTS:
         return pooled
-    direction = torch.cos(torch.arange(1, d + 1, dtype=torch.float64)).to(pooled)
+    steps = torch.arange(1, d + 1, dtype=torch.float64, device=pooled.device)
+    direction = torch.cos(steps).to(pooled.dtype)
     order = (pooled @ direction).argsort(dim=-1)
     chosen = torch.linspace(0, n - 1, POINTS, device=pooled.device).round().long()
     index = order[..., chosen].unsqueeze(-1).expand(*order.shape[:-1], POINTS, d)

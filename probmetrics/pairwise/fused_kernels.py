@@ -1,10 +1,9 @@
 """Triton kernels that fold the matrix of pairs without leaving the registers of a GPU.
 
-The only module that needs Triton. Points arrive centred and in units of the ground's length, so
-that every profile is a function of s = ‖x − y‖² (or ‖x − y‖₁) alone; ``profile`` and ``slope``
-mirror pairwise/costs.py and pairwise/kernels.py, which stay the reference. There is one kernel
-per reduction. A program owns a block of rows and visits the columns in order; no program writes
-where another does, so that results do not vary from run to run.
+Points arrive centred and in units of the ground's length, so that a profile is a function of
+s = ‖x − y‖² (or ‖x − y‖₁) alone; ``profile`` and ``slope`` mirror pairwise/costs.py and kernels.py,
+the reference. A program owns a block of rows and visits the columns in order; no two programs
+write to one place, so that results do not vary from run to run.
 
 Arguments that all kernels share:
     x, y: Points, (B, n, d) and (B, m, d), contiguous.
@@ -14,7 +13,6 @@ Arguments that all kernels share:
     PRODUCT: Whether s comes from a matrix product instead of direct differences.
 """
 
-# Triton compiles this text; types are those of its own language.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
 import triton
 import triton.language as tl

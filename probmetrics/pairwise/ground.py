@@ -299,8 +299,10 @@ def some_rows(x: Tensor, few: int = SHARE) -> Tensor:
     n = x.shape[-2]
     if n <= few:
         return x.detach()
-    places = [int((k * GOLDEN % 1.0) * n) for k in range(1, few + 1)]
-    return x.detach()[..., places, :]
+    # made on the device: a list of places would have to be copied there, which waits for it
+    steps = torch.arange(1, few + 1, dtype=torch.float64, device=x.device)
+    places = ((steps * GOLDEN % 1.0) * n).long()
+    return x.detach().index_select(-2, places)
 
 
 def coarse(largest: float, x: Tensor, y: Tensor, length: float | None = None) -> bool:

@@ -47,8 +47,8 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
     before = torch.get_num_threads()
     futures: list[Future[None]] = []
     try:
-        for index in range(threads):
-            futures.append(_pool(os.getpid(), threads).submit(share, index))
+        pool = _pool(os.getpid(), threads)
+        futures.extend(pool.submit(share, index) for index in range(threads))
         wait(futures)  # all of them, also when one fails: the others still write
     except BaseException:  # Ctrl-C
         stop.set()
@@ -56,11 +56,11 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
         raise
     finally:
         torch.set_num_threads(before)  # what threads born later start with
-    for future in sorted(futures, key=lambda done: isinstance(done.exception(), _Stopped)):
+    for future in sorted(futures, key=lambda done: isinstance(done.exception(), _StoppedError)):
         future.result()  # the cause before its consequences
 
 
-class _Stopped(RuntimeError):
+class _StoppedError(RuntimeError):
     """Raised in a share whose call has failed or was interrupted."""
 
 
@@ -79,7 +79,7 @@ class _Share(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         for task in self.tasks:
             if self.stop.is_set():
-                raise _Stopped("another share of this work has failed or was interrupted")
+                raise _StoppedError("another share of this work has failed or was interrupted")
             yield task
 
 
