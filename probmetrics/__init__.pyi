@@ -272,6 +272,15 @@ from .report import (
 from .report import (
     compare as compare,
 )
+from .transport.barycenter import (
+    EntropicBarycenter as EntropicBarycenter,
+)
+from .transport.barycenter import (
+    sinkhorn_barycenter as sinkhorn_barycenter,
+)
+from .transport.barycenter import (
+    sinkhorn_barycenter_points as sinkhorn_barycenter_points,
+)
 from .transport.cdf import (
     cdf_distance as cdf_distance,
 )
@@ -322,6 +331,9 @@ from .transport.max_sliced import (
 )
 from .transport.max_sliced import (
     max_sliced_wasserstein as max_sliced_wasserstein,
+)
+from .transport.multiscale import (
+    multiscale_transport as multiscale_transport,
 )
 from .transport.plan import (
     Transport as Transport,
@@ -530,6 +542,7 @@ __all__ = [
     "Differences",
     "DualBound",
     "EffectSizes",
+    "EntropicBarycenter",
     "FDivergence",
     "Gaussian",
     "Influence",
@@ -648,6 +661,7 @@ __all__ = [
     "mmd_test",
     "mmd_test_from_gram",
     "models",
+    "multiscale_transport",
     "mutual_information",
     "nearest_neighbor_test",
     "nwj",
@@ -668,6 +682,8 @@ __all__ = [
     "sample_size",
     "selected_kernel_test",
     "sinkhorn",
+    "sinkhorn_barycenter",
+    "sinkhorn_barycenter_points",
     "sinkhorn_divergence",
     "sinkhorn_hessian_product",
     "sinkhorn_test",
