@@ -63,7 +63,7 @@ class Study:
             f"Command: `{command}`",
             "",
             f"{setting['date']}, {cpu:.0f} s of CPU, {wall:.0f} s of wall clock on a shared "
-            f"machine ({setting['cpu']}, {setting['threads']} thread{'s' * (setting['threads'] != 1)}); "
+            f"machine ({setting['cpu']}, torch threads: {setting['threads']}); "
             f"Python {setting['python']}, torch {setting['torch']}, probmetrics "
             f"{setting['probmetrics']}.",
         ]
