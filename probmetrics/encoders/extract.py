@@ -71,7 +71,8 @@ def extract(
     Args:
         source: A folder or zip of images, opened ``ImageFiles``, an array or tensor (n, …), a
             ``.npy``, ``.npz`` or ``.pt`` file of one, a list of texts, a DataLoader, list
-            or generator of batches (or of pairs, of which the first counts), or a function ``k -> samples``.
+            or generator of batches (or of pairs, of which the first counts), or a function
+            ``k -> samples``.
         encoder: An encoder of this package, a module or a function; None is the identity.
         n: Samples to take from batches (None: all) or to draw from a function (which needs it).
         key: Name of the array in a ``.npz`` or ``.pt`` file.
