@@ -4,7 +4,7 @@
     make bench BENCH=mmd       # the rows whose name contains "mmd"
 
 Writes benchmarks/results/speed.json and speed.md. Errors are relative to the same quantity in
-float64. A peer that fails is reported with its error.
+float64. A peer that fails is reported with its error. Transport has rows of its own: transport.py.
 """
 
 import argparse
@@ -119,7 +119,6 @@ def rows():
     yield from line_rows()
     yield from sliced_rows()
     yield from permutation_rows()
-    yield from sinkhorn_rows()
 
 
 def batched_rows():
@@ -199,35 +198,6 @@ def permutation_rows():
         ("energy_test", lambda: pm.energy_test(x, y, permutations=1000, generator=0)),
     ):
         yield f"{name} n=1000 d=10 B=1000 float64", test, peers, None
-
-
-def sinkhorn_rows():
-    import ot
-
-    for n, d in ((1000, 2), (5000, 2), (10_000, 2), (5000, 64), (10_000, 784)):
-        x64, y64 = cloud(n, d)
-        x, y = x64.float(), y64.float()
-        epsilon = 0.05 * float(squares(x64[:1000], y64[:1000]).mean())
-        weights = torch.full((n,), 1 / n)
-
-        def pot(x=x, y=y, w=weights, e=epsilon, n=n):
-            # POT stops on the Euclidean error; this one is an L1 error of about 1e-3
-            cost = ot.dist(x, y)
-            _, log = ot.sinkhorn(w, w, cost, e, stopThr=1e-3 / math.sqrt(n), log=True, warn=False)
-            f, g = (e * log[k].double().log() for k in ("u", "v"))
-            f, g = f + e * math.log(n), g + e * math.log(n)
-            return f.mean() + g.mean()
-
-        def exact(x=x64, y=y64, e=epsilon, n=n):
-            return pm.sinkhorn(x[:n], y[:n], epsilon=e, tolerance=1e-6).value if n <= 5000 else None
-
-        name = f"sinkhorn to 1e-3 n={n} d={d} float32"
-
-        def ours(x, y=y, e=epsilon):
-            return pm.sinkhorn(x, y, epsilon=e, tolerance=1e-3).value
-
-        yield name, partial(ours, x), {"POT": pot}, exact if d < 784 else None
-        yield f"{name} +gradient", gradient(ours, x), {}, None
 
 
 def main():
