@@ -419,3 +419,42 @@ def test_threads_stop_together_and_leave_no_trace():
         assert counts == [2]
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e7, 1e9])
+def test_bandwidth_does_not_move_with_the_data(offset):
+    x = torch.randn(300, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(median_bandwidth(x + offset), median_bandwidth(x), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bandwidth_of_mostly_tied_points_is_their_mean_distance(dtype):
+    # The rounding of an expanded distance between copies must not pass for the median.
+    generator = torch.Generator().manual_seed(0)
+    places = 5 * torch.randn(2, 64, generator=generator, dtype=dtype) + 3
+    which = (torch.arange(900) % 8 == 0).long()
+    x = places[which]
+    few = int(which.sum())
+    share = few * (900 - few) / (900 * 899 / 2)
+    expected = share * (places[0] - places[1]).norm()
+    torch.testing.assert_close(median_bandwidth(x), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("ground", [PNorm(2.0), Euclidean()], ids=repr)
+@pytest.mark.parametrize("backend", ["dense", "tiled"])
+def test_distances_far_from_the_origin(ground, backend):
+    generator = torch.Generator().manual_seed(4)
+    x, y = (torch.randn(600, 2, dtype=torch.float64, generator=generator) + 1e8 for _ in "xy")
+    expected = (x.unsqueeze(1) - y).norm(dim=-1).sum(-1)
+    found = reduce_pairs(ground, WeightedSum(), x, y, backend=backend)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("backend", ["dense", "tiled"])
+def test_ties_between_samples_are_at_distance_zero(dtype, backend):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(600, 3, dtype=dtype, generator=generator)
+    y = x.flip(0).clone()
+    nearest, _ = reduce_pairs(Euclidean(0.4), KSmallest(1), x, y, backend=backend)
+    assert bool((nearest == 0).all())

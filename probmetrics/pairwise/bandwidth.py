@@ -8,6 +8,7 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, array_function
+from probmetrics.pairwise.ground import centre_of
 
 POINTS = 1000  # pooled points whose pairs are looked at
 
@@ -66,7 +67,11 @@ def quantile_bandwidths(x: Tensor, y: Tensor | None, quantiles: list[float]) -> 
         return pooled.new_ones(*pooled.shape[:-2], len(quantiles))
     i, j = torch.triu_indices(n, n, 1, device=pooled.device)
     work = pooled.double() if pooled.device.type == "cpu" else pooled
+    work = work - centre_of(work)  # a product of points far out would leave no digits
+    squares = work.square().sum(-1)
     distances = torch.cdist(work, work)[..., i, j]
+    resolved = 4.0 * torch.finfo(work.dtype).eps * (squares[..., i] + squares[..., j])
+    distances = torch.where(distances.square() > resolved, distances, 0.0)  # a tie is a tie
     found = _quantiles(distances, quantiles)
     mean = distances.mean(-1, keepdim=True)
     found = torch.where(found > 0, found, torch.where(mean > 0, mean, torch.ones_like(mean)))

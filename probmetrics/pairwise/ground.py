@@ -42,7 +42,10 @@ class SquaredGeometry:
                 x, y = centred(x, x if same else raw[1].double())
         products = x @ y.mT
         squares = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
-        t = (squares - 2.0 * products).clamp_min(0.0)
+        t = squares - 2.0 * products
+        # A tie is a tie: what the expansion cannot resolve counts as zero, derivatives kept.
+        rounding = torch.where(t > 4.0 * torch.finfo(t.dtype).eps * squares, 0.0, t)
+        t = t - rounding.detach()
         if same:  # a point is at distance exactly zero from itself
             t = t - torch.diag_embed(t.diagonal(dim1=-2, dim2=-1))
         return t.to(given)
@@ -75,7 +78,7 @@ class MinkowskiGeometry:
         """All values of t, shape (*batch, n, m); small matrices are twice differentiable."""
         if _differences(x, y) <= SMALL:
             return self.pairs(x.unsqueeze(-2), y.unsqueeze(-3))
-        return torch.cdist(x, y, p=self.p)
+        return differences(x, y, self.p)
 
     def pairs(self, x: Tensor, y: Tensor) -> Tensor:
         """t between matching points."""
@@ -322,7 +325,7 @@ def coarse(largest: float, x: Tensor, y: Tensor, length: float | None = None) ->
     if length is not None:
         return not resolution <= 1e-3 * length**2
     a, b = (rows.reshape(-1, *rows.shape[-2:])[:8].double() for rows in map(some_rows, (x, y)))
-    gaps = torch.cdist(a, b).square()
+    gaps = differences(a, b).square()
     gaps = gaps[gaps > 0]
     return gaps.numel() > 0 and not resolution <= 2e-5 * float(torch.quantile(gaps, 0.1))
 
@@ -334,6 +337,11 @@ def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return moved, moved
     centre = centre_of(x, y)
     return x - centre, y - centre
+
+
+def differences(x: Tensor, y: Tensor, p: float = 2.0) -> Tensor:
+    """‖x_i − y_j‖_p from the differences themselves, exact at any offset."""
+    return torch.cdist(x, y, p=p, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def safe_sqrt(t: Tensor) -> Tensor:
