@@ -185,6 +185,39 @@ def test_penalty_refuses_what_it_cannot_use():
         GradientPenalty(0.0)
 
 
+@pytest.mark.parametrize("at", ["between", "real", "fake", "both"])
+def test_penalty_joins_the_dtypes_that_autocast_leaves(at):
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+    y = (x + 1).bfloat16()
+    critic = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1))
+    options = {"at": at, "generator": 0}
+    value = gradient_penalty(critic, x, y, **options)
+    torch.testing.assert_close(value, gradient_penalty(critic, x, y.float(), **options))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = gradient_penalty(critic, x, y, **options)
+    torch.testing.assert_close(half, value, rtol=0.05, atol=0.01)
+    with pytest.raises(ValueError, match="at least one point each"):
+        gradient_penalty(critic, x, y[:0], at=at)
+
+
+def test_no_scores_are_no_loss():
+    none, some = torch.zeros(0), torch.zeros(3)
+    for critic in (AdversarialLoss("gan"), EBGANLoss(), BEGANLoss()):
+        for scores in ((none, some), (some, none)):
+            with pytest.raises(ValueError, match="is empty, shape \\(0,\\); pass at least one"):
+                critic.critic(*scores)
+        with pytest.raises(ValueError, match="_y is empty"):
+            critic.generator(none)
+
+
+def test_half_precision_codes_and_energies_are_averaged_in_float32():
+    codes = torch.randn(9, 500, generator=torch.Generator().manual_seed(0)).bfloat16()
+    torch.testing.assert_close(pulling_away(codes), pulling_away(codes.float()))
+    energy = codes.abs()[:, 0]
+    assert EBGANLoss().critic(energy, energy).dtype == torch.float32
+    assert BEGANLoss().generator(energy) == energy.float().mean()
+
+
 def test_clipping_and_spectral_normalisation():
     network = nn.Sequential(nn.Linear(3, 5), nn.Conv1d(1, 2, 3))
     clip_weights(network, 0.02)

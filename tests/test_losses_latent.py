@@ -165,6 +165,33 @@ def test_aggregated_posterior_with_a_critic():
         AggregatedPosterior(EnergyLoss()).critic_loss(codes)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_terms_are_those_of_float32(dtype):
+    mean, log_variance = (0.1 * t.to(dtype) for t in posterior(n=40))
+    x = torch.rand(5, 200, generator=torch.Generator().manual_seed(0)).to(dtype)
+    logits = (4 * x - 2).to(dtype)
+    log_weights = (-100 + 3 * mean).to(dtype)
+    cases = [
+        (gaussian_kl_terms, (mean, log_variance)),
+        (residual_kl, (mean, log_variance)),
+        (gaussian_log_density, (x, logits, logits)),
+        (bernoulli_log_density, (x, logits)),
+        (importance_weighted_bound, (log_weights,)),
+        (lambda terms: free_bits(terms, 0.0), (mean.square(),)),
+    ]
+    for function, tensors in cases:
+        value = function(*tensors)
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, function(*(t.float() for t in tensors)))
+
+
+def test_shapes_without_points_or_samples_are_refused():
+    with pytest.raises(ValueError, match=r"terms must have shape \(n, d\) with n >= 1, got \(4,\)"):
+        free_bits(torch.ones(4), 0.1)
+    with pytest.raises(ValueError, match="the number of samples must be at least 1"):
+        importance_weighted_bound(torch.zeros(0, 3))
+
+
 def test_schedules():
     warm = LinearSchedule(1.0, 0.0, steps=10, delay=5)
     assert [warm(s) for s in (0, 5, 10, 15, 99)] == [1.0, 1.0, 0.5, 0.0, 0.0]

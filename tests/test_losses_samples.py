@@ -206,6 +206,28 @@ def test_loading_before_use_survives_another_save():
     assert third(x, y).item() == first(x, y).item()
 
 
+def test_a_state_saved_before_the_first_draw_brings_the_stream_back_to_its_seed():
+    x, y = samples()
+    loss = SlicedLoss(generator=5)
+    start = loss.state_dict()
+    values = [loss(x, y).item() for _ in range(3)]
+    loss.load_state_dict(start)
+    assert [loss(x, y).item() for _ in range(3)] == values
+    other = SlicedLoss(generator=9)
+    other.load_state_dict(start)
+    assert other(x, y).item() == values[0]
+
+
+def test_draws_of_another_kind_of_device_are_refused():
+    x, y = samples()
+    loss = SlicedLoss(generator=0)
+    state = loss.state_dict()
+    state["_extra_state"]["generator"] = torch.zeros(16, dtype=torch.uint8)  # as CUDA has it
+    loss.load_state_dict(state)
+    with pytest.raises(ValueError, match="another kind of device, not of cpu"):
+        loss(x, y)
+
+
 def test_global_random_state_is_left_alone():
     x, y = samples()
     before = torch.get_rng_state()

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from probmetrics import _checks as checks
 from probmetrics.divergences.family import CRITICS, DIVERGENCES, named
 from probmetrics.divergences.row import CriticRow, FDivergence
+from probmetrics.losses.precision import averaged
 from probmetrics.losses.sample_loss import SampleLoss
 from probmetrics.losses.samples import MMDLoss
 
@@ -67,7 +67,7 @@ class AdversarialLoss(nn.Module):
 
     def bound(self, score_x: Tensor, score_y: Tensor) -> Tensor:
         """E g(v_x) − E f*(g(v_y)): what the critic maximises, a lower bound of D_f."""
-        score_x, score_y = checks.finite(score_x, "score_x"), checks.finite(score_y, "score_y")
+        score_x, score_y = averaged(score_x, "score_x"), averaged(score_y, "score_y")
         return self.row.activation(score_x).mean() - self.row.composite(score_y).mean()
 
     def critic(self, score_x: Tensor, score_y: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class AdversarialLoss(nn.Module):
 
     def generator(self, score_y: Tensor) -> Tensor:
         """What the generator minimises on the raw scores of its points."""
-        score_y = checks.finite(score_y, "score_y")
+        score_y = averaged(score_y, "score_y")
         if isinstance(self.row, FDivergence) and not self.saturating:
             return -self.row.activation(score_y).mean()
         return self.row.generator(score_y).mean()

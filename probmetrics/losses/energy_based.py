@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from probmetrics import _checks as checks
+from probmetrics.losses.precision import averaged, wide
 
 
 class EBGANLoss(nn.Module):
@@ -34,7 +35,7 @@ class EBGANLoss(nn.Module):
 
     def generator(self, energy_y: Tensor) -> Tensor:
         """What the generator minimises."""
-        return checks.finite(energy_y, "energy_y").mean()
+        return averaged(energy_y, "energy_y").mean()
 
     def extra_repr(self) -> str:
         return f"margin={self.margin}"
@@ -62,7 +63,7 @@ def pulling_away(codes: Tensor) -> Tensor:
     References:
         Zhao, Mathieu & LeCun (2017), eq. 4.
     """
-    flat = checks.sample(codes.flatten(1), minimum=2, name="codes")
+    flat = wide(checks.sample(codes.flatten(1), minimum=2, name="codes"))
     squared = flat.square().sum(-1, keepdim=True)
     unit = flat * torch.where(squared > 0, squared, 1.0).rsqrt()
     cosine = unit @ unit.mT
@@ -107,7 +108,7 @@ class BEGANLoss(nn.Module):
 
     def generator(self, energy_y: Tensor) -> Tensor:
         """What the generator minimises."""
-        return checks.finite(energy_y, "energy_y").mean()
+        return averaged(energy_y, "energy_y").mean()
 
     @torch.no_grad()
     def update(self, energy_x: Tensor, energy_y: Tensor) -> Tensor:
@@ -122,4 +123,4 @@ class BEGANLoss(nn.Module):
 
 
 def _energies(energy_x: Tensor, energy_y: Tensor) -> tuple[Tensor, Tensor]:
-    return checks.finite(energy_x, "energy_x"), checks.finite(energy_y, "energy_y")
+    return averaged(energy_x, "energy_x"), averaged(energy_y, "energy_y")

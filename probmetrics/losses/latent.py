@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from probmetrics import _checks as checks
 from probmetrics.losses.adversarial import Adversarial
+from probmetrics.losses.precision import wide
 from probmetrics.losses.sample_loss import SampleLoss
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.kernels import InverseMultiquadric, Sum
@@ -38,6 +39,7 @@ def residual_kl(shift: Tensor, log_ratio: Tensor) -> Tensor:
     References:
         Vahdat & Kautz (2020), "NVAE", eq. 2.
     """
+    shift, log_ratio = wide(shift), wide(log_ratio)
     return 0.5 * (shift.square() + torch.expm1(log_ratio) - log_ratio)
 
 
@@ -67,6 +69,7 @@ def gaussian_kl_terms(
     References:
         Kingma & Welling (2014), "Auto-encoding variational Bayes", appendix B.
     """
+    mean, log_variance = wide(mean), wide(log_variance)
     prior = torch.as_tensor(prior_log_variance, dtype=mean.dtype, device=mean.device)
     return residual_kl((mean - prior_mean) * torch.exp(-0.5 * prior), log_variance - prior)
 
@@ -91,7 +94,9 @@ def free_bits(terms: Tensor, nats: float) -> Tensor:
     """
     if checks.real(nats, "nats") < 0:
         raise ValueError(f"nats must be zero or more, got {nats}")
-    means = terms.flatten(0, -2).mean(0)
+    if terms.ndim < 2 or len(terms) == 0:
+        raise ValueError(f"terms must have shape (n, d) with n >= 1, got {tuple(terms.shape)}")
+    means = wide(terms).flatten(0, -2).mean(0)
     return (means if nats == 0 else means.clamp(min=nats)).sum()
 
 
@@ -109,7 +114,8 @@ def importance_weighted_bound(log_weights: Tensor, dim: int = 0) -> Tensor:
     References:
         Burda, Grosse & Salakhutdinov (2016), "Importance weighted autoencoders", eq. 8.
     """
-    return torch.logsumexp(log_weights, dim) - math.log(log_weights.shape[dim])
+    k = checks.count(log_weights.shape[dim], "the number of samples")
+    return torch.logsumexp(wide(log_weights), dim) - math.log(k)
 
 
 def reparameterised(

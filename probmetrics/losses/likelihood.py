@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from probmetrics import _checks as checks
+from probmetrics.losses.precision import wide
 
 
 def gaussian_log_density(
@@ -18,6 +19,7 @@ def gaussian_log_density(
         >>> round(gaussian_log_density(torch.zeros(1, 2), torch.zeros(1, 2)).item(), 5)
         -1.83788
     """
+    x, mean = wide(x), wide(mean)
     spread = torch.as_tensor(log_variance, dtype=mean.dtype, device=mean.device)
     terms = (x - mean).square() * torch.exp(-spread) + spread + math.log(2 * math.pi)
     return _summed(-0.5 * terms, event_ndim)
@@ -38,6 +40,7 @@ def bernoulli_log_density(x: Tensor, logits: Tensor, *, event_ndim: int = 1) -> 
         >>> round(bernoulli_log_density(torch.ones(1, 2), torch.zeros(1, 2)).item(), 5)
         -1.38629
     """
+    x, logits = wide(x), wide(logits)
     return _summed(x * logits - softplus(logits), event_ndim)
 
 

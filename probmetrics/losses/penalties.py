@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from probmetrics import _checks as checks
+from probmetrics.losses.precision import wide
 from probmetrics.pairwise.ground import safe_sqrt
 
 Seed = torch.Generator | int | None
@@ -71,7 +72,7 @@ def gradient_penalty(
         )
         if slope is None:
             raise ValueError("the critic's scores do not depend on its input; nothing to penalise")
-        squared = slope.flatten(1).square().sum(-1)
+        squared = wide(slope).flatten(1).square().sum(-1)
         if target == 0:
             return squared.mean()
         excess = safe_sqrt(squared) - target
@@ -186,6 +187,10 @@ def _places(real: Tensor, fake: Tensor, at: str, generator: Seed) -> Tensor:
             f"real and fake must be points of one shape, (n, …) and (m, …); "
             f"got {tuple(real.shape)} and {tuple(fake.shape)}"
         )
+    common = torch.promote_types(real.dtype, fake.dtype)  # half, where autocast made one of them
+    real, fake = real.to(common), fake.to(common)
+    if len(real) == 0 or len(fake) == 0:
+        raise ValueError("real and fake must hold at least one point each")
     if at in ("real", "fake"):
         return (real if at == "real" else fake).clone()
     if at == "both":

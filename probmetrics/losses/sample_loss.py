@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from probmetrics import _checks as checks
+from probmetrics.losses.precision import wide
 from probmetrics.pairwise.ground import AbstractGround
 
 Divergence = Callable[..., Any]
@@ -94,7 +95,7 @@ class SampleLoss(nn.Module):
         self._register_grounds()
         checks.generator(generator if isinstance(generator, int) else None)
         self._source = generator
-        self._restored: Tensor | None = None
+        self._restored: Tensor | int | None = None
 
     def forward(
         self,
@@ -163,7 +164,7 @@ class SampleLoss(nn.Module):
         if isinstance(self._source, int):
             self._source = checks.generator(self._source, device)
         if isinstance(self._source, torch.Generator) and self._restored is not None:
-            self._source.set_state(self._restored)
+            _continue(self._source, self._restored)
             self._restored = None
         return self._source
 
@@ -180,12 +181,15 @@ class SampleLoss(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the random stream, for ``state_dict``."""
-        own = self._source.get_state() if isinstance(self._source, torch.Generator) else None
-        return {"generator": own if self._restored is None else self._restored}
+        if self._restored is not None:
+            return {"generator": self._restored}
+        own = self._source  # a whole number where nothing was drawn from it yet
+        return {"generator": own.get_state() if isinstance(own, torch.Generator) else own}
 
     def set_extra_state(self, state: Any) -> None:
         """Continue the random stream where the saved loss stood."""
-        self._restored = state["generator"]
+        found = state["generator"]
+        self._restored = found.cpu() if isinstance(found, Tensor) else found
 
     def extra_repr(self) -> str:
         shown = {**self.options}
@@ -195,6 +199,20 @@ class SampleLoss(nn.Module):
             shown["event_ndim"] = self.event_ndim
         text = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return text if type(self) is not SampleLoss else ", ".join(filter(None, [self.name, text]))
+
+
+def _continue(source: torch.Generator, state: Tensor | int) -> None:
+    """Set a stream of draws to where another one stood."""
+    if isinstance(state, int):
+        source.manual_seed(state)
+        return
+    try:
+        source.set_state(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the saved draws are those of another kind of device, not of {source.device}; "
+            "continue where they were saved, or build the loss with a new seed"
+        ) from error
 
 
 def _parts(ground: AbstractGround) -> Iterator[AbstractGround]:
@@ -220,11 +238,6 @@ def _keywords(divergence: Divergence) -> set[str] | None:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return {p.name for p in list(parameters)[2:] if p.kind is not p.VAR_POSITIONAL}
-
-
-def wide(x: Tensor) -> Tensor:
-    """Half precision in float32; everything else as it is."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _no_gradient(name: str) -> str:
