@@ -71,3 +71,4 @@ bench: .venv-bench/.installed
 	@.venv-bench/bin/python benchmarks/speed.py --only "$(BENCH)"
 	@.venv-bench/bin/python benchmarks/transport.py --only "$(BENCH)"
 	@.venv-bench/bin/python benchmarks/tests_speed.py --only "$(BENCH)"
+	@.venv-bench/bin/python benchmarks/metrics.py --only "$(BENCH)"
