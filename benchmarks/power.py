@@ -287,7 +287,7 @@ def power_table(results):
     yield "| --- | --- |" + " --- |" * (len(METHODS) + 1)
     for name in ROWS:
         found = results["rows"].get(name)
-        if found:
+        if found and all(method in found["methods"] for method in METHODS):
             count = min(found["methods"][m]["repetitions"] for m in METHODS)
             cells = " | ".join(f"{share(found, m):.3f}" for m in METHODS)
             gap = share(found, "fused") - max(share(found, m) for m in SINGLE)
@@ -302,9 +302,9 @@ def published_table(results):
         found = results["rows"].get(name)
         for method, theirs in row.published.items() if found else ():
             as_run = AS_PUBLISHED.get(method, method)
-            count, ours = found["methods"][as_run]["repetitions"], share(found, as_run)
-            if not count:
+            if as_run not in found["methods"]:
                 continue
+            count, ours = found["methods"][as_run]["repetitions"], share(found, as_run)
             other = row.repetitions or count
             middle = (ours * count + theirs * other + 1) / (count + other + 2)
             error = math.sqrt(middle * (1 - middle) * (1 / count + 1 / other))
