@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import measure, setting
-from stand_in import without_torchvision
+from stand_in import import_fidelity
 
 warnings.filterwarnings("ignore")
 RESULTS = Path(__file__).parent / "results"
@@ -235,7 +235,7 @@ def main():
     parser.add_argument("--call", choices=CALLS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.call:
-        without_torchvision()  # torchmetrics imports torch-fidelity where it finds it
+        import_fidelity()  # torchmetrics wants it where it finds it
         torch.set_num_threads(options.threads)
         made = CALLS[options.call]()
         budget = 0.0 if "streaming" in options.call else 20.0  # a stream is read once
