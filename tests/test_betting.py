@@ -90,7 +90,9 @@ def test_differences_are_found_and_the_verdict_stays():
     assert test.result.rejected
     assert test.result.rejected_at == found
     assert test.result.n == (350, 350)
-    assert test.plot() is not None
+    axes = test.plot(label="drift")
+    test.plot(axes, label="again")
+    assert axes.get_legend_handles_labels()[1] == ["drift", f"log 1/{test.level:g}", "again"]
 
 
 def test_kinds_agree_and_repeat():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import scipy.stats
 import torch
 
@@ -37,6 +38,15 @@ def test_values_are_the_textbook_ones():
         pvalue = scipy.stats.brunnermunzel(*(c[:, 0] for c in column)).pvalue
         assert sizes.pvalues[j] == pytest.approx(pvalue)
     assert sizes.energy_overall.value == pytest.approx(energy_coefficient(x, y))
+
+
+def test_no_pvalue_is_below_that_of_samples_that_do_not_overlap():
+    x = np.arange(30.0)[:, None]
+    y = x + 29.0  # one tie, and every other pair in one order
+    apart = effect_sizes(x, y + 1.0).pvalues[0]
+    assert apart == pytest.approx(2 / scipy.special.comb(60, 30))
+    assert scipy.stats.brunnermunzel(x[:, 0], y[:, 0]).pvalue < apart
+    assert effect_sizes(x, y).pvalues[0] == apart
 
 
 def test_coefficients_have_their_closed_forms():

@@ -99,8 +99,8 @@ for step in range(60):
 print("drift rejected after", drifting.result.rejected_at, "points")
 print("no drift:", steady.result)
 
-ax = drifting.plot()
-steady.plot(ax)
+ax = drifting.plot(label="drift")
+steady.plot(ax, label="no drift")
 ax.set_ylim(-5, 15)
 
 # %%

@@ -144,14 +144,22 @@ class SequentialTest:
             return SequentialResult(1.0, 0.0, 1.0, False, self.level, (0, 0), 0)
         return self.history[-1]
 
-    def plot(self, ax: Any = None) -> Any:
-        """The e-value by the number of points seen, with the threshold; returns the axes."""
+    def plot(self, ax: Any = None, *, label: str | None = None) -> Any:
+        """The e-value by the number of points seen, with the threshold; returns the axes.
+
+        Args:
+            ax: Axes to draw on, also those another test was drawn on; new ones if None.
+            label: Name of this line in the legend.
+        """
         if ax is None:
             import matplotlib.pyplot as plt
 
             ax = plt.figure().add_subplot()
-        ax.plot([sum(r.n) for r in self.history], [r.log_e_value for r in self.history])
-        ax.axhline(-math.log(self.level), color="C3", label=f"log 1/{self.level:g}")
+        seen, values = [sum(r.n) for r in self.history], [r.log_e_value for r in self.history]
+        ax.plot(seen, values, label=label)
+        threshold = f"log 1/{self.level:g}"
+        if threshold not in ax.get_legend_handles_labels()[1]:
+            ax.axhline(-math.log(self.level), color="C3", label=threshold)
         ax.set_xlabel("points seen")
         ax.set_ylabel("log e-value")
         ax.legend()

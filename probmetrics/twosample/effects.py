@@ -318,8 +318,9 @@ def _brunner_munzel(value: Tensor, spread_x: Tensor, spread_y: Tensor, n: int, m
     degrees = torch.where(known, degrees, 1.0)
     found = torch.as_tensor(2 * student.sf(statistic, degrees.cpu().numpy())).to(value)
     # Without spread the samples are constant or do not overlap at all: exact, by enumeration.
+    # No ranks speak louder, so that is the smallest p-value the normal tail may give.
     apart = torch.where(value == 0.5, 1.0, _apart(n, m)).to(value)
-    return torch.where(known, found, apart)
+    return torch.where(known, torch.maximum(found, apart), apart)
 
 
 def _apart(n: int, m: int) -> Tensor:
