@@ -64,11 +64,18 @@ BENCH ?=
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --requirement benchmarks/requirements.txt --editable .
+	@# its dependency torchvision has no build beside this torch (benchmarks/stand_in.py)
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps torch-fidelity==0.4.0
 	@touch $@
 
 .PHONY: bench
 bench: .venv-bench/.installed
+	@.venv-bench/bin/python benchmarks/ceilings.py --only "$(BENCH)"
 	@.venv-bench/bin/python benchmarks/speed.py --only "$(BENCH)"
+	@.venv-bench/bin/python benchmarks/estimators.py --only "$(BENCH)"
 	@.venv-bench/bin/python benchmarks/transport.py --only "$(BENCH)"
 	@.venv-bench/bin/python benchmarks/tests_speed.py --only "$(BENCH)"
 	@.venv-bench/bin/python benchmarks/metrics.py --only "$(BENCH)"
+	@.venv-bench/bin/python benchmarks/curves.py --only "$(BENCH)"
+	@.venv-bench/bin/python benchmarks/pages.py

@@ -1,7 +1,7 @@
 """How often 95% intervals hold the true value, over repetitions with known answers.
 
-python benchmarks/coverage.py                 # 400 repetitions, writes benchmarks/results/
-python benchmarks/coverage.py --repetitions 100 --only mmd,energy --no-write
+python benchmarks/intervals.py                 # 400 repetitions, writes benchmarks/results/
+python benchmarks/intervals.py --repetitions 100 --only mmd,energy --no-write
 """
 
 import argparse
