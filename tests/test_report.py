@@ -4,8 +4,6 @@ import base64
 import functools
 import io
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -216,25 +214,6 @@ class TestPage:
             model.copying.sentence,
         ):
             assert part in shown
-
-    @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-    @pytest.mark.parametrize("width", [1280, 390])
-    @pytest.mark.parametrize("kind", ["table", "model"])
-    def test_a_browser_shows_it_without_complaint(self, kind, tmp_path, width, request):
-        target = tmp_path / "page.html"
-        request.getfixturevalue(kind).to_html(target)
-        done = subprocess.run(
-            [
-                "chromium", "--headless", "--no-sandbox", "--disable-gpu",
-                "--enable-logging=stderr",
-                f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900",
-                "--hide-scrollbars", f"--screenshot={tmp_path / 'page.png'}", f"file://{target}",
-            ],
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert "CONSOLE" not in done.stderr
-        picture = np.asarray(Image.open(tmp_path / "page.png").convert("L"))
-        assert picture.std() > 5  # something is drawn
 
 
 class TestFigures:
