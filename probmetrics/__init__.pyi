@@ -258,6 +258,9 @@ from .gaussian import (
     mixture_wasserstein as mixture_wasserstein,
 )
 from .pairwise import (
+    Sharded as Sharded,
+)
+from .pairwise import (
     median_bandwidth as median_bandwidth,
 )
 from .pairwise import (
@@ -561,6 +564,7 @@ __all__ = [
     "SampleSize",
     "SequentialResult",
     "SequentialTest",
+    "Sharded",
     "SlicedEstimate",
     "SquaredHellinger",
     "Subsampling",

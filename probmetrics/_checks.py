@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -171,8 +172,13 @@ def weights(a: Tensor | None, x: Tensor, name: str = "a", *, points: int | None 
     return _unit_mass(a, name, f"pass {name} / {name}.sum(-1, keepdims=True)")
 
 
-def measure(a: Tensor, x: Tensor, name: str = "a", *, points: int | None = None) -> Tensor:
-    """Masses of the points of ``x``, of any total above zero, shape (*batch, n)."""
+def measure(
+    a: Tensor, x: Tensor, name: str = "a", *, points: int | None = None, part: bool = False
+) -> Tensor:
+    """Masses of the points of ``x``, shape (*batch, n), of any total above zero.
+
+    With ``part`` they are part of a measure whose other points lie elsewhere, and may all be zero.
+    """
     n = x.shape[-2] if points is None else points
     if a.ndim < 1 or a.shape[-1] != n:
         raise ValueError(
@@ -189,22 +195,26 @@ def measure(a: Tensor, x: Tensor, name: str = "a", *, points: int | None = None)
             f"{name} has negative weights (smallest {a.detach().min().item():.3g}); "
             "weights are masses, zero or more"
         )
-    if bool((a.detach().double().sum(-1) <= 0).any()):
+    if not part and bool((a.detach().double().sum(-1) <= 0).any()):
         raise ValueError(f"{name} sums to zero; at least one point needs a mass above zero")
     return a
 
 
 def _unit_mass(a: Tensor, name: str, remedy: str) -> Tensor:
-    mass = a.detach().double().sum(-1)
-    if mass.numel() == 0:
-        return a
-    tolerance = 1e-6 if a.dtype == torch.float64 else MASS_TOLERANCE
-    if a.dtype in (torch.float16, torch.bfloat16):
+    unit_mass(a.detach().double().sum(-1), a.dtype, name, remedy)
+    return a
+
+
+def unit_mass(mass: Tensor, dtype: torch.dtype, name: str, remedy: str) -> None:
+    """Masses of one, up to the rounding of weights of some dtype."""
+    if mass.numel() == 0 or not readable(mass):
+        return
+    tolerance = 1e-6 if dtype == torch.float64 else MASS_TOLERANCE
+    if dtype in (torch.float16, torch.bfloat16):
         tolerance = 2e-2
     worst = mass.reshape(-1)[(mass - 1).abs().reshape(-1).argmax()].item()
     if abs(worst - 1) > tolerance:
         raise ValueError(f"{name} sums to {worst:.6g}, not to 1; {remedy}")
-    return a
 
 
 def probabilities(p: Tensor, *, name: str = "p", normalize: bool = False) -> Tensor:
@@ -291,8 +301,8 @@ def generator(source: Any, device: torch.device | str = "cpu") -> torch.Generato
     made = torch.Generator(device)
     if source is None:
         made.seed()
-    elif isinstance(source, int) and not isinstance(source, bool):
-        made.manual_seed(source)
+    elif isinstance(source, Integral) and not isinstance(source, bool):  # NumPy's integers too
+        made.manual_seed(int(source))
     else:
         raise TypeError(
             f"generator must be a torch.Generator, an integer seed or None, "

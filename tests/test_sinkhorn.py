@@ -344,3 +344,26 @@ def test_small_hard_problems_converge(seed):
     solved = sinkhorn(x, y, a=a / a.sum(), epsilon=2e-3, reach=reach, tolerance=1e-7)
     assert solved.converged
     assert abs(float(solved.dual_gap)) < 1e-5
+
+
+@pytest.mark.parametrize("cost", [SqEuclidean(), Euclidean()], ids=repr)
+@pytest.mark.parametrize("backend", ["dense", "tiled"])
+def test_entries_that_need_more_passes_go_on_alone(cost, backend):
+    """Most problems of the batch are done in a few passes, the last takes many."""
+    x, y = draw(9, 40, 2), draw(9, 30, 2, seed=1)
+    x[:8], y[:8] = 0.2 * x[:8], 0.2 * y[:8]
+    x[8], y[8] = 3.0 * x[8], 3.0 * y[8] + 1.0
+    options = {"epsilon": 0.5, "tolerance": 1e-9, "cost": cost, "backend": backend}
+    together = sinkhorn(x.requires_grad_(), y, **options)
+    slope = torch.autograd.grad(together.value.sum(), x)[0]
+    alone = [sinkhorn(x[k], y[k], **options) for k in range(9)]
+    assert min(one.steps for one in alone) < together.steps == alone[8].steps
+    assert together.converged
+    for k, one in enumerate(alone):
+        torch.testing.assert_close(together.value[k], one.value, rtol=1e-10, atol=1e-12)
+        f, own = (z - z.mean() for z in (together.f[k], one.f))
+        torch.testing.assert_close(f, own, rtol=1e-6, atol=1e-7)
+        assert together.marginal_error[k] <= 1e-9
+        torch.testing.assert_close(
+            slope[k], torch.autograd.grad(one.value, x)[0][k], rtol=1e-6, atol=1e-9
+        )

@@ -13,7 +13,7 @@ from probmetrics._arrays import (
     WeightsY,
     array_function,
 )
-from probmetrics.pairwise import Total, WeightedSum, median_bandwidth, reduce_pairs
+from probmetrics.pairwise import Total, WeightedSum, reduce_pairs, sharded
 from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround, safe_sqrt
 from probmetrics.pairwise.kernels import Gaussian, Scaled
@@ -60,7 +60,7 @@ def mmd(
     b: WeightsY | None = None,
     unbiased: bool = True,
     root: bool = False,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     """Squared maximum mean discrepancy, unbiased by default.
 
@@ -76,7 +76,7 @@ def mmd(
         unbiased: Leave out each point's kernel with itself (U-statistic); the estimate may then
             be negative. With False the V-statistic, zero or more.
         root: The MMD itself, √MMD²; of the V-statistic only.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         MMD², shape (*batch), in squared kernel units; nothing is clipped.
@@ -97,13 +97,13 @@ def mmd(
         >>> round(mmd([[0.0], [1.0]], [[1.0], [2.0]], kernel=Gaussian(1.0)), 6)
         0.038863
     """
-    x, y = checks.samples(x, y, minimum=2 if unbiased else 1)
+    x, y = sharded.samples(x, y, backend, minimum=2 if unbiased else 1)
     if root and unbiased:
         raise ValueError(
             "the unbiased estimate of MMD² may be negative and has no root; "
             "pass unbiased=False together with root=True"
         )
-    chosen = default_kernel(x, y) if kernel is None else kernel
+    chosen = default_kernel(x, y, backend) if kernel is None else kernel
     squared = _block_mmd(chosen, x, y, a, b, unbiased=unbiased, backend=backend)
     return _root(squared, root).to(x.dtype)
 
@@ -118,7 +118,7 @@ def energy_distance(
     b: WeightsY | None = None,
     unbiased: bool = False,
     root: bool = False,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     """Energy distance, 2 E‖X − Y‖^power − E‖X − X′‖^power − E‖Y − Y′‖^power.
 
@@ -134,7 +134,7 @@ def energy_distance(
         unbiased: Leave out the zero distances of points to themselves from the means
             (U-statistic). The default V-statistic is zero or more, and zero for x = y.
         root: √ of the V-statistic, a metric on distributions.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The distance, shape (*batch), in the unit of the data to the ``power``.
@@ -154,7 +154,7 @@ def energy_distance(
         >>> energy_distance([[0.0]], [[3.0]])
         6.0
     """
-    x, y = checks.samples(x, y, minimum=2 if unbiased else 1)
+    x, y = sharded.samples(x, y, backend, minimum=2 if unbiased else 1)
     power = checks.between(power, "power", 0.0, 2.0)
     if root and unbiased:
         raise ValueError(
@@ -175,7 +175,7 @@ def witness(
     kernel: AbstractGround | None = None,
     a: WeightsX | None = None,
     b: WeightsY | None = None,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> ValuesAt:
     """Witness function of the MMD, E k(X, t) − E k(Y, t), at points t.
 
@@ -189,7 +189,7 @@ def witness(
         kernel: As in ``mmd``.
         a: Weights of x.
         b: Weights of y.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The witness, shape (*batch, l), not normalised: MMD² is its mean difference between x
@@ -203,21 +203,20 @@ def witness(
         >>> witness([[1.0]], [[0.0]], [[2.0], [-1.0]], kernel=Linear())
         array([ 2., -1.])
     """
-    x, y = checks.samples(x, y)
-    at, _ = checks.samples(at, x, names=("at", "x"))
-    chosen = default_kernel(x, y) if kernel is None else kernel
+    x, y = sharded.samples(x, y, backend)
+    at, _ = sharded.samples(at, x, backend, names=("at", "x"))
+    chosen = default_kernel(x, y, backend) if kernel is None else kernel
     # A term in one point alone shifts the witness, so the kernel is used whole here.
-    of_x = WeightedSum(checks.weights(a, x, "a"))
-    of_y = WeightedSum(checks.weights(b, y, "b"))
+    of_x = WeightedSum(sharded.weights(a, x, backend, "a"))
+    of_y = WeightedSum(sharded.weights(b, y, backend, "b"))
     seen = reduce_pairs(chosen, of_x, at, x, backend=backend)
     other = reduce_pairs(chosen, of_y, at, y, backend=backend)
     return (seen - other).to(at.dtype)
 
 
-def default_kernel(x: Tensor, y: Tensor) -> AbstractGround:
+def default_kernel(x: Tensor, y: Tensor, backend: sharded.Backend = "auto") -> AbstractGround:
     """The Gaussian kernel whose bandwidth is the median distance in the pooled sample."""
-    bandwidth = median_bandwidth(x, y)
-    assert isinstance(bandwidth, Tensor)
+    bandwidth = sharded.bandwidth(x, y, backend)
     if bandwidth.ndim == 0 and checks.readable(bandwidth):
         return Gaussian(bandwidth.item())
     return Gaussian(bandwidth)
@@ -231,10 +230,11 @@ def _block_mmd(
     b: Tensor | None,
     *,
     unbiased: bool,
-    backend: str,
+    backend: sharded.Backend,
 ) -> Tensor:
     """Squared MMD in float64 for checked samples."""
-    weights_x, weights_y = checks.weights(a, x, "a"), checks.weights(b, y, "b")
+    weights_x = sharded.weights(a, x, backend, "a")
+    weights_y = sharded.weights(b, y, backend, "b")
     core = kernel.core  # terms in one point alone cancel, so they need not be computed
     blocks = [
         reduce_pairs(core, Total(weights_x, weights_x), x, backend=backend),
@@ -244,12 +244,16 @@ def _block_mmd(
     if not unbiased:
         return mmd_from_blocks(*blocks, unbiased=False)
     squares_x, squares_y = (w.double().square() for w in (weights_x, weights_y))
+
+    def over_points(values: Tensor) -> Tensor:
+        return sharded.summed(values.sum(-1), backend)
+
     return mmd_from_blocks(
         *blocks,
-        trace_x=(squares_x * core.diagonal(x).double()).sum(-1),
-        trace_y=(squares_y * core.diagonal(y).double()).sum(-1),
-        squares_x=squares_x.sum(-1),
-        squares_y=squares_y.sum(-1),
+        trace_x=over_points(squares_x * core.diagonal(x).double()),
+        trace_y=over_points(squares_y * core.diagonal(y).double()),
+        squares_x=over_points(squares_x),
+        squares_y=over_points(squares_y),
         unbiased=True,
     )
 

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, array_function
-from probmetrics.pairwise import KSmallest, reduce_pairs
+from probmetrics.divergences.continuous import Generator, apart, prepared
+from probmetrics.pairwise import KSmallest, reduce_pairs, sharded
 from probmetrics.pairwise.costs import Euclidean
-
-Generator = torch.Generator | int | None
+from probmetrics.pairwise.ranks import Sharded
 
 
 @array_function
@@ -35,7 +35,7 @@ def kl_neighbors(
     k: int = 5,
     jitter: float = 0.0,
     generator: Generator = None,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     r"""Kullback–Leibler divergence KL(P‖Q) in nats from two samples, by k nearest neighbours.
 
@@ -49,7 +49,7 @@ def kl_neighbors(
             unit of the data. For data with ties, half the step they are rounded to gives back the
             spread that rounding took.
         generator: Source of the noise.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The estimate, shape (*batch). It may be negative and is biased from about d = 5 on.
@@ -75,7 +75,7 @@ def kl_neighbors(
         k-nearest-neighbor distances"; Pérez-Cruz (2008), "Kullback–Leibler divergence
         estimation of continuous distributions".
     """
-    x, y = _prepared(x, y, jitter, generator)
+    x, y = prepared(x, y, jitter, generator, backend)
     return _average_log_ratio(x, y, k, backend).to(x.dtype)
 
 
@@ -87,7 +87,7 @@ def jeffrey_neighbors(
     k: int = 5,
     jitter: float = 0.0,
     generator: Generator = None,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     """Jeffrey's divergence KL(P‖Q) + KL(Q‖P) in nats, by k nearest neighbours.
 
@@ -99,7 +99,7 @@ def jeffrey_neighbors(
         k: Which neighbour.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The estimate, shape (*batch).
@@ -120,7 +120,7 @@ def jeffrey_neighbors(
     References:
         Wang, Kulkarni & Verdú (2009), as in ``kl_neighbors``.
     """
-    x, y = _prepared(x, y, jitter, generator)
+    x, y = prepared(x, y, jitter, generator, backend)
     there, back = _average_log_ratio(x, y, k, backend), _average_log_ratio(y, x, k, backend, "yx")
     return (there + back).to(x.dtype)
 
@@ -134,7 +134,7 @@ def renyi_neighbors(
     k: int = 5,
     jitter: float = 0.0,
     generator: Generator = None,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     """Rényi divergence log(∫ p^α q^{1−α}) / (α − 1) in nats, by k nearest neighbours.
 
@@ -145,7 +145,7 @@ def renyi_neighbors(
         k: Which neighbour, larger than |α − 1|.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The estimate, shape (*batch).
@@ -167,7 +167,7 @@ def renyi_neighbors(
         Póczos & Schneider (2011), "On the estimation of α-divergences".
     """
     alpha = checks.positive(alpha, "alpha")
-    x, y = _prepared(x, y, jitter, generator)
+    x, y = prepared(x, y, jitter, generator, backend)
     if alpha == 1:
         return _average_log_ratio(x, y, k, backend).to(x.dtype)
     return (_log_affinity(x, y, alpha, k, backend) / (alpha - 1)).to(x.dtype)
@@ -182,7 +182,7 @@ def tsallis_neighbors(
     k: int = 5,
     jitter: float = 0.0,
     generator: Generator = None,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     """Tsallis relative entropy (∫ p^α q^{1−α} − 1) / (α − 1), by k nearest neighbours.
 
@@ -193,7 +193,7 @@ def tsallis_neighbors(
         k: Which neighbour, larger than |α − 1|.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The estimate, shape (*batch).
@@ -215,7 +215,7 @@ def tsallis_neighbors(
         Póczos & Schneider (2011), as in ``renyi_neighbors``.
     """
     alpha = checks.positive(alpha, "alpha")
-    x, y = _prepared(x, y, jitter, generator)
+    x, y = prepared(x, y, jitter, generator, backend)
     if alpha == 1:
         return _average_log_ratio(x, y, k, backend).to(x.dtype)
     return (torch.expm1(_log_affinity(x, y, alpha, k, backend)) / (alpha - 1)).to(x.dtype)
@@ -229,7 +229,7 @@ def hellinger_neighbors(
     k: int = 5,
     jitter: float = 0.0,
     generator: Generator = None,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     """Squared Hellinger distance 1 − ∫ √(pq), by k nearest neighbours.
 
@@ -239,7 +239,7 @@ def hellinger_neighbors(
         k: Which neighbour.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The estimate, shape (*batch); it may be negative, so no root is offered.
@@ -261,7 +261,7 @@ def hellinger_neighbors(
         Póczos, Xiong, Sutherland & Schneider (2012), "Nonparametric kernel estimators for image
         classification".
     """
-    x, y = _prepared(x, y, jitter, generator)
+    x, y = prepared(x, y, jitter, generator, backend)
     return -torch.expm1(_log_affinity(x, y, 0.5, k, backend)).to(x.dtype)
 
 
@@ -273,7 +273,7 @@ def bhattacharyya_neighbors(
     k: int = 5,
     jitter: float = 0.0,
     generator: Generator = None,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     """Bhattacharyya distance −log ∫ √(pq), by k nearest neighbours.
 
@@ -283,7 +283,7 @@ def bhattacharyya_neighbors(
         k: Which neighbour.
         jitter: As in ``kl_neighbors``.
         generator: Source of the noise.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The estimate, shape (*batch).
@@ -304,16 +304,21 @@ def bhattacharyya_neighbors(
     References:
         Póczos, Xiong, Sutherland & Schneider (2012), as in ``hellinger_neighbors``.
     """
-    x, y = _prepared(x, y, jitter, generator)
+    x, y = prepared(x, y, jitter, generator, backend)
     return -_log_affinity(x, y, 0.5, k, backend).to(x.dtype)
 
 
-def _average_log_ratio(x: Tensor, y: Tensor, k: int, backend: str, names: str = "xy") -> Tensor:
+def _average_log_ratio(
+    x: Tensor, y: Tensor, k: int, backend: sharded.Backend, names: str = "xy"
+) -> Tensor:
     """Mean over x of the estimated log p/q, float64."""
-    return _log_ratios(x, y, k, backend, names).mean(-1)
+    ratios = _log_ratios(x, y, k, backend, names)
+    if not isinstance(backend, Sharded):
+        return ratios.mean(-1)
+    return sharded.summed(ratios.sum(-1), backend) / sharded.count(x, backend)
 
 
-def _log_affinity(x: Tensor, y: Tensor, alpha: float, k: int, backend: str) -> Tensor:
+def _log_affinity(x: Tensor, y: Tensor, alpha: float, k: int, backend: sharded.Backend) -> Tensor:
     """log ∫ p^α q^{1−α} as log of the mean of (p/q)^{α−1} over x, less its bias, float64.
 
     E[ρ^{d(1−α)}] brings a factor Γ(k+1−α)/Γ(k), and ν^{−d(1−α)} one of Γ(k−1+α)/Γ(k), in the limit
@@ -324,13 +329,17 @@ def _log_affinity(x: Tensor, y: Tensor, alpha: float, k: int, backend: str) -> T
         raise ValueError(f"k must be larger than |alpha − 1| = {abs(alpha - 1):g}, got k={k}")
     correction = 2 * math.lgamma(k) - math.lgamma(k + 1 - alpha) - math.lgamma(k - 1 + alpha)
     powers = (alpha - 1) * _log_ratios(x, y, k, backend, "xy")
-    return powers.logsumexp(-1) - math.log(powers.shape[-1]) + correction
+    log_mean = powers.logsumexp(-1) - math.log(sharded.count(x, backend))
+    if isinstance(backend, Sharded):
+        top = backend.largest(log_mean)
+        log_mean = top + sharded.summed((log_mean - top).exp(), backend).log()
+    return log_mean + correction
 
 
-def _log_ratios(x: Tensor, y: Tensor, k: int, backend: str, names: str) -> Tensor:
+def _log_ratios(x: Tensor, y: Tensor, k: int, backend: sharded.Backend, names: str) -> Tensor:
     """log p/q at the points of x, d log(ν/ρ) + log(m/(n − 1)), shape (*batch, n), float64."""
     k = checks.count(k, "k")
-    n, m, d = x.shape[-2], y.shape[-2], x.shape[-1]
+    n, m, d = sharded.count(x, backend), sharded.count(y, backend), x.shape[-1]
     for points, found, needed in ((names[0], n, k + 1), (names[1], m, k)):
         if found < needed:
             raise ValueError(
@@ -338,56 +347,7 @@ def _log_ratios(x: Tensor, y: Tensor, k: int, backend: str, names: str) -> Tenso
             )
     own = reduce_pairs(Euclidean(), KSmallest(k, skip_self=True), x, backend=backend)[0][..., -1]
     other = reduce_pairs(Euclidean(), KSmallest(k), x, y, backend=backend)[0][..., -1]
-    _apart(own, names[0], names[0], k + 1)
-    _apart(other, names[0], names[1], k)
+    sharded.together(backend, lambda: apart(own, names[0], names[0], k + 1), own)
+    sharded.together(backend, lambda: apart(other, names[0], names[1], k), own)
     ratio: Tensor = other.double().log() - own.double().log()
     return d * ratio + math.log(m / (n - 1))
-
-
-def _apart(distance: Tensor, at: str, among: str, copies: int) -> None:
-    """Refuse distances of zero, whose logarithm would be infinite."""
-    if torch.compiler.is_compiling() or not bool((distance.detach() == 0).any()):
-        return
-    row = int((distance.detach() == 0).nonzero()[0, -1])
-    raise ValueError(
-        f"row {row} of {at} occurs {copies} times or more in {among}, so its k-th neighbour is at "
-        "distance zero; these estimators are for continuous data. For rounded data pass jitter= "
-        "half the step they are rounded to, else raise k or drop duplicates"
-    )
-
-
-def _prepared(x: Tensor, y: Tensor, jitter: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Checked samples, half precision made single, with the noise that was asked for."""
-    x, y = checks.samples(x, y)
-    _varied(x, "x")
-    _varied(y, "y")
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x, y = x.float(), y.float()
-    jitter = checks.real(jitter, "jitter")
-    if jitter < 0:
-        raise ValueError(f"jitter must be zero or more, got {jitter}")
-    if jitter == 0:
-        return x, y
-    source = checks.generator(generator, x.device)
-    # A stream of its own: seeded like the data, the noise would repeat their draws.
-    seed = int(torch.randint(2**62, (), generator=source, device=source.device))
-    stream = torch.Generator(source.device).manual_seed(seed)
-    noise = (
-        jitter
-        * (2 * torch.rand(z.shape, generator=stream, device=z.device, dtype=torch.float64) - 1)
-        for z in (x, y)
-    )
-    return x + next(noise).to(x.dtype), y + next(noise).to(y.dtype)
-
-
-def _varied(x: Tensor, name: str) -> None:
-    """Refuse constant columns, in which a sample has no density."""
-    if x.shape[-2] < 2 or not checks.readable(x):
-        return
-    constant = (x.detach() == x.detach()[..., :1, :]).all(-2).reshape(-1, x.shape[-1]).any(0)
-    if bool(constant.any()):
-        column = int(constant.nonzero()[0])
-        raise ValueError(
-            f"column {column} of {name} is constant, so {name} has no density; drop it from both "
-            "samples (if it varies in the other one, the divergence is infinite)"
-        )

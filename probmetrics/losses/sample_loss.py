@@ -64,7 +64,8 @@ class SampleLoss(nn.Module):
         kernels are written by hand, and compiles what stands before and after it. There are no
         buffers and (but for features) no parameters, so nothing has to be synchronised under
         ``DistributedDataParallel``: each rank compares its own shards, with the same draws
-        if all ranks seed alike.
+        if all ranks seed alike. For the distance of the global batch, and its gradient, pass
+        ``backend=Sharded()`` or, where a loss has no ``backend``, gathered rows (``Sharded.rows``).
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from probmetrics.discrepancy import energy_distance, mmd, witness
 from probmetrics.gaussian import frechet_distance
 from probmetrics.losses.sample_loss import SampleLoss
 from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.sharded import Backend
 from probmetrics.transport.exact import wasserstein
 from probmetrics.transport.line import wasserstein_1d
 from probmetrics.transport.max_sliced import max_sliced_wasserstein
@@ -44,7 +45,7 @@ class MMDLoss(SampleLoss):
         *,
         unbiased: bool = True,
         root: bool = False,
-        backend: str = "auto",
+        backend: Backend = "auto",
         **options: Any,
     ) -> None:
         super().__init__(
@@ -84,7 +85,7 @@ class EnergyLoss(SampleLoss):
         *,
         unbiased: bool = False,
         root: bool = False,
-        backend: str = "auto",
+        backend: Backend = "auto",
         **options: Any,
     ) -> None:
         super().__init__(
@@ -122,7 +123,7 @@ class SinkhornLoss(SampleLoss):
         reach: float | None = None,
         tolerance: float = 1e-4,
         max_steps: int = 1000,
-        backend: str = "auto",
+        backend: Backend = "auto",
         **options: Any,
     ) -> None:
         super().__init__(

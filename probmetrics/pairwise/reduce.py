@@ -9,6 +9,7 @@ from torch import Tensor
 from probmetrics import _checks as checks
 from probmetrics.pairwise.fused import reduce_fused, unavailable
 from probmetrics.pairwise.ground import AbstractGround, MinkowskiGeometry
+from probmetrics.pairwise.ranks import Sharded
 from probmetrics.pairwise.reductions import (
     AbstractReduction,
     KSmallest,
@@ -16,6 +17,7 @@ from probmetrics.pairwise.reductions import (
     Total,
     WeightedSum,
 )
+from probmetrics.pairwise.sharded import Backend, reduce_sharded
 from probmetrics.pairwise.tiled import (
     TiledLogSumExp,
     TiledWeightedSum,
@@ -38,7 +40,7 @@ def reduce_pairs(
     x: Tensor,
     y: Tensor | None = None,
     *,
-    backend: str = "auto",
+    backend: Backend = "auto",
 ) -> Any:
     """Fold the matrix G[i, j] = ground(x_i, y_j) along its columns, without ever needing it.
 
@@ -50,7 +52,9 @@ def reduce_pairs(
         backend: "dense" holds the matrix; "tiled" visits it in cache-sized tiles, in memory
             linear in n + m; "fused" folds it in the registers of a CUDA device, in memory linear
             in n + m, for the grounds that have a fused form; "auto" is dense for tiny problems,
-            else fused on CUDA where that is possible, else tiled.
+            else fused on CUDA where that is possible, else tiled. ``Sharded(...)``: x and y are
+            this rank's parts of samples that live on the ranks of a process group; the answer is
+            for this rank's rows and the columns of all ranks, numbered from those of rank 0.
 
     Returns:
         What the reduction answers, with the broadcast batch dimensions in front.
@@ -76,23 +80,42 @@ def reduce_pairs(
     """
     x, y_points = _points(x, y)
     batch = checks.common_batch(x.shape[:-2], y_points.shape[:-2])
-    reduction.check(x.shape[-2], y_points.shape[-2])
+    if not (isinstance(backend, Sharded) and isinstance(reduction, KSmallest)):
+        reduction.check(x.shape[-2], y_points.shape[-2])
     ground, factor = ground.standardised()
     fx = _embedded(ground, x, factor)
     fy = fx if y is None or y is x else _embedded(ground, y_points, factor)
+    if not isinstance(backend, Sharded):
+        return _cast(_embedded_pairs(ground, reduction, fx, fy, batch, backend), reduction, x.dtype)
+
+    def local(part: AbstractReduction, rows: Tensor, columns: Tensor, inner: str) -> Any:
+        return _embedded_pairs(ground, part, rows, columns, batch, inner)
+
+    return _cast(reduce_sharded(backend, reduction, fx, fy, local), reduction, x.dtype)
+
+
+def _embedded_pairs(
+    ground: AbstractGround,
+    reduction: AbstractReduction,
+    fx: Tensor,
+    fy: Tensor,
+    batch: torch.Size,
+    backend: str,
+) -> Any:
+    """The reduction for embedded points on a backend of this process."""
     batch = checks.common_batch(batch, fx.shape[:-2], fy.shape[:-2])
     for values in _options(reduction):
         batch = checks.common_batch(batch, values)
     pairs = math.prod(batch) * fx.shape[-2] * fy.shape[-2]
     choice = choose_backend(backend, pairs, fx, ground, reduction)
     if choice == "dense" or (choice == "fused" and not pairs * fx.shape[-1]):
-        return _cast(_dense(ground, reduction, fx, fy), reduction, x.dtype)
+        return _dense(ground, reduction, fx, fy)
     if choice == "fused":
-        return _cast(reduce_fused(ground, reduction, fx, fy, batch), reduction, x.dtype)
+        return reduce_fused(ground, reduction, fx, fy, batch)
     if any(True for _ in ground.tensors()) or _needs_recomputation(ground, fx, fy):
         entries = math.prod(batch)
-        return _cast(fold_by_recomputation(ground, reduction, fx, fy, entries), reduction, x.dtype)
-    return _cast(_tiled(ground, reduction, fx, fy, batch), reduction, x.dtype)
+        return fold_by_recomputation(ground, reduction, fx, fy, entries)
+    return _tiled(ground, reduction, fx, fy, batch)
 
 
 def choose_backend(
@@ -111,7 +134,8 @@ def choose_backend(
         ground: What would be fused; without it "fused" is no choice.
         reduction: Likewise.
     """
-    checks.choice(backend, "backend", BACKENDS)
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}, Sharded(...)")
     reason: str | None = "nothing to fuse was named"
     if ground is not None and reduction is not None:
         reason = unavailable(ground, reduction, x)

@@ -1,5 +1,6 @@
 """Anderson acceleration of a fixed-point iteration, for a batch of problems at once."""
 
+import copy
 import math
 
 import torch
@@ -35,6 +36,15 @@ class Anderson:
         self.best = weights.new_full((batch,), float("inf"))
         self.home = torch.zeros_like(weights)  # the plain step at each entry's best
 
+    def entries(self, chosen: Tensor) -> "Anderson":
+        """The same for some entries of the batch, by their places in it."""
+        few = copy.copy(self)
+        for name in ("weights", "residuals", "images", "gram", "best", "home"):
+            setattr(few, name, getattr(self, name)[chosen])
+        if self.last is not None:
+            few.last = (self.last[0][chosen], self.last[1][chosen])
+        return few
+
     def step(self, g: Tensor, image: Tensor, error: Tensor) -> Tensor:
         """The next point.
 
@@ -48,29 +58,36 @@ class Anderson:
         self.best = torch.minimum(self.best, error)
         self.home = torch.where(better, image, self.home)
         residual = image - g
-        if self.last is not None:
-            self._remember(residual - self.last[0], image - self.last[1])
-        self.last = (residual, image)
+        last, self.last = self.last, (residual, image)
+        right = None
+        if last is not None:
+            right = self._remember(residual - last[0], image - last[1], residual)
         if bool(grown.any()):
             keep = (~grown).to(g.dtype)[:, None, None]
             for memory in (self.residuals, self.images, self.gram):
                 memory *= keep
+            right = None if right is None else right * keep
             image = torch.where(grown.unsqueeze(-1), self.home, image)
-        if not self.steps:
+        if right is None:
             return image
-        right = self.residuals @ (self.weights * residual).unsqueeze(-1)
         scale = self.gram.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
         ridge = torch.where(scale > 0, RIDGE * scale, 1.0) * self.eye
         gamma = torch.linalg.solve(self.gram + ridge, right)
-        moved: Tensor = image - (gamma.mT @ self.images).squeeze(-2)
+        moved: Tensor = image - (gamma * self.images).sum(-2)
         if math.isfinite(float(moved.sum())):
             return moved
         return torch.where(moved.isfinite().all(-1, keepdim=True), moved, image)
 
-    def _remember(self, residual: Tensor, image: Tensor) -> None:
-        """Keep differences of the last two residuals and images in place of the oldest."""
+    def _remember(self, change: Tensor, image_change: Tensor, residual: Tensor) -> Tensor:
+        """Keep the last differences in place of the oldest.
+
+        Returns:
+            Products of all differences with the residual, shape (B, memory, 1).
+        """
         slot = self.steps % self.gram.shape[-1]
-        self.residuals[:, slot], self.images[:, slot] = residual, image
-        products = (self.residuals @ (self.weights * residual).unsqueeze(-1)).squeeze(-1)
-        self.gram[:, slot], self.gram[:, :, slot] = products, products
+        self.residuals[:, slot], self.images[:, slot] = change, image_change
+        both = torch.stack([change, residual], -2) * self.weights.unsqueeze(-2)
+        products = both @ self.residuals.mT
+        self.gram[:, slot], self.gram[:, :, slot] = products[:, 0], products[:, 0]
         self.steps += 1
+        return products[:, 1].unsqueeze(-1)

@@ -15,6 +15,7 @@ from probmetrics.transport.semidual import ARMIJO, SHRINKS, QuasiNewton
 from probmetrics.transport.starting import coarsened, gaussian_start, refined
 from probmetrics.transport.sweeps import WIDE, EntropicProblem, Sweeper
 
+FEW = 4  # passes go on with those of a batch that need them once this many times fewer are left
 PATIENCE = 15  # passes in which the error has to halve, or quasi-Newton steps take over
 STALLED = 40  # steps without a smaller error after which rounding is what limits it
 MEMORY = 6  # differences that the acceleration keeps
@@ -50,10 +51,11 @@ def mean_cost(problem: EntropicProblem) -> Tensor:
     x, y = problem.x.detach(), problem.y.detach()
     if type(problem.ground) is SqEuclidean:  # ‖E x − E y‖² + both variances, in n steps
         means, spreads = [], []
-        for z, w in ((x.double(), a), (y.double(), b)):
-            mean = (w.unsqueeze(-1) * z).sum(-2)
-            means.append(mean)
-            spreads.append((w * (z - mean.unsqueeze(-2)).square().sum(-1)).sum(-1))
+        for z, w in ((x, a), (y, b)):
+            mean = w.unsqueeze(-2) @ z.double()
+            off = (z - mean.to(z.dtype)).double()
+            means.append(mean.squeeze(-2))
+            spreads.append((w * torch.einsum("...d,...d->...", off, off)).sum(-1))
         return (means[0] - means[1]).square().sum(-1) + spreads[0] + spreads[1]
     total: Tensor = reduce_pairs(problem.ground, Total(a, b), x, y, backend="tiled")
     return total
@@ -73,6 +75,7 @@ def make_sweeper(
     batch, n, d = problem.x.shape
     m = problem.y.shape[-2]
     size = batch * n * m * (8 if problem.x.dtype == torch.float64 else 4)
+    backend = backend if problem.ranks is None else "tiled"
     fits = size <= KEPT_BYTES or (d >= WIDE and size <= WIDE_BYTES)
     kept = fits if backend == "auto" else backend == "dense"
     cheap = not kept and batch == 1 and d <= CARRIED and type(problem.ground) is SqEuclidean
@@ -240,17 +243,19 @@ def _iterate(
     *,
     tolerance: float,
     max_steps: int,
+    anderson: Anderson | None = None,
 ) -> Solution:
     """Accelerated passes at one ε, keeping each batch entry's best.
 
     Extrapolation is fast where passes contract well and can stall where they do not; then the
-    dual is climbed with a line search, which cannot.
+    dual is climbed with a line search, which cannot. Once few entries of the batch are left, passes
+    go over these alone.
     """
     p, epsilon = sweeper.problem, sweeper.epsilon
     eps = epsilon.unsqueeze(-1)
     mass = p.b.sum(-1)
     row_update, column_update = (Update(side, epsilon) for side in sides)
-    anderson = Anderson(MEMORY, p.b / mass.unsqueeze(-1))
+    anderson = anderson or Anderson(MEMORY, p.b / mass.unsqueeze(-1))
     best: Solution | None = None
     before = float("inf")
     for step in range(1, max_steps + 1):
@@ -261,7 +266,9 @@ def _iterate(
         miss = miss.clamp(max=80.0)
         error = (p.b * torch.expm1(miss).abs()).sum(-1) / mass
         best = better(best, Solution(f, g, log_r, log_c, error, False, step))
-        if bool((best.error <= tolerance).all()):
+        waiting = ~(best.error <= tolerance)
+        left = int(waiting.sum())
+        if not left:
             best.converged = True
             break
         if step % PATIENCE == 0:
@@ -284,8 +291,19 @@ def _iterate(
                 return rest
             before = worst
         g = anderson.step(g, image, error)
-        done = (best.error <= tolerance).unsqueeze(-1)
-        g = torch.where(done, best.g, g)
+        if FEW * left <= waiting.numel() and step < max_steps:
+            rows = waiting.nonzero().squeeze(-1)
+            rest = _iterate(
+                sweeper.entries(rows),
+                sides,
+                g[rows],
+                f[rows],
+                tolerance=tolerance,
+                max_steps=max_steps - step,
+                anderson=anderson.entries(rows),
+            )
+            return merged(best, rest, rows, step)
+        g = torch.where(waiting.unsqueeze(-1), g, best.g)
     assert best is not None
     best.steps = step
     return best
@@ -340,6 +358,16 @@ def _climb(
             break
     best.converged, best.steps = bool((best.error <= tolerance).all()), step
     return best
+
+
+def merged(best: Solution, rest: Solution, rows: Tensor, step: int) -> Solution:
+    """The best of a batch of which some entries went on after ``step`` passes."""
+    for name in ("f", "g", "log_r", "log_c", "error"):
+        old, new = getattr(best, name), getattr(rest, name)
+        won = (rest.error < best.error[rows]).view(-1, *([1] * (new.ndim - 1)))
+        setattr(rest, name, old.index_copy(0, rows, torch.where(won, new, old[rows])))
+    rest.steps += step
+    return rest
 
 
 def better(best: Solution | None, new: Solution) -> Solution:

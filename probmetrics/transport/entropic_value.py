@@ -93,7 +93,7 @@ class _Plan:
         self.ground, self.epsilon, self.row, self.column = problem.ground, epsilon, row, column
         self.f, self.g, self.worth = solution.f, solution.g, worth
         self.weights = problem.a.detach(), problem.b.detach()
-        self.same = problem.y is problem.x
+        self.same, self.ranks = problem.y is problem.x, problem.ranks
         self.moments: tuple[Tensor | None, Tensor | None] = (None, None)
         self.moving = moving(problem)
         self.sweeper = solution.sweeper
@@ -110,7 +110,7 @@ class _Plan:
         self, x: Tensor, y: Tensor, up: Tensor, need_x: bool, need_y: bool
     ) -> tuple[Tensor | None, Tensor | None]:
         """2 Σ_j P_ij (x_i − y_j) times ``up``, and the same for y."""
-        problem = EntropicProblem(self.ground, x, x if self.same else y, *self.weights)
+        problem = EntropicProblem(self.ground, x, x if self.same else y, *self.weights, self.ranks)
         known = all(
             moment is not None or not need
             for moment, need in zip(self.moments, (need_x, need_y), strict=True)

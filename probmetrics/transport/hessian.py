@@ -19,7 +19,7 @@ from probmetrics.transport.conjugate import conjugate_gradients
 from probmetrics.transport.entropic import Solution, solve
 from probmetrics.transport.entropic_plan import PlanSum
 from probmetrics.transport.marginals import Marginal
-from probmetrics.transport.sinkhorn import Task, admit, warn_unless_converged
+from probmetrics.transport.sinkhorn import BACKENDS, Task, admit, warn_unless_converged
 from probmetrics.transport.sweeps import EntropicProblem
 from probmetrics.transport.symmetric import solve_symmetric
 
@@ -95,6 +95,7 @@ def sinkhorn_hessian_product(
                [1.]])
     """
     given = x.dtype
+    checks.choice(backend, "backend", BACKENDS)
     task = admit(x, y, epsilon, cost, a, b, reach, "kl", tolerance, max_steps, backend)
     v = _direction(v, x, task)
     ground = SqEuclidean() if cost is None else cost

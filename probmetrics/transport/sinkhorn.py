@@ -8,8 +8,10 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, WeightsX, WeightsY, array_function
+from probmetrics.pairwise import sharded
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.ranks import Sharded
 from probmetrics.transport.entropic import Solution, mean_cost, solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
 from probmetrics.transport.entropic_value import dual_value, envelope, moving, primal_value
@@ -37,7 +39,7 @@ def sinkhorn(
     penalty: str = "kl",
     tolerance: float = 1e-4,
     max_steps: int = 1000,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
     start: Transport | None = None,
 ) -> EntropicTransport:
     """Entropic optimal transport, min_P ⟨P, C⟩ + ε KL(P‖a⊗b) over plans with marginals a and b.
@@ -59,7 +61,9 @@ def sinkhorn(
         tolerance: Largest L1 error of the marginals, relative to the mass.
         max_steps: Most passes over the pairs.
         backend: "dense" keeps the kernel in memory, "tiled" recomputes it in memory linear in
-            n + m, "auto" chooses by size.
+            n + m, "auto" chooses by size. ``Sharded(...)``: x, y, a and b are this rank's parts;
+            every rank holds the points of all, makes its share of each pass, and gets the
+            solution for all points in the order of the ranks.
         start: An earlier solution between as many points, whose potentials to start from.
 
     Returns:
@@ -95,14 +99,14 @@ def sinkhorn(
         task.sides,
         tolerance=tolerance,
         max_steps=max_steps,
-        backend=backend,
+        backend=task.backend,
         start=_potential(start, task),
         moving=moving(task.problem),
     )
     warn_unless_converged(solution, tolerance)
     value = dual_value(task.problem, solution, task.epsilon, task.sides)
     gap = primal_value(task.problem, solution, task.epsilon, task.sides) - value
-    value = envelope(task.problem, solution, task.epsilon, task.sides, value)
+    value = task.once(envelope(task.problem, solution, task.epsilon, task.sides, value))
 
     def shaped(z: Tensor) -> Tensor:
         return z.reshape((*task.batch, *z.shape[1:])).to(x.dtype)
@@ -135,7 +139,7 @@ def sinkhorn_divergence(
     penalty: str = "kl",
     tolerance: float = 1e-4,
     max_steps: int = 1000,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     """Sinkhorn divergence, OT_ε(a, b) − ½ OT_ε(a, a) − ½ OT_ε(b, b), debiased entropic transport.
 
@@ -153,7 +157,7 @@ def sinkhorn_divergence(
         penalty: "kl" or "tv".
         tolerance: As in ``sinkhorn``.
         max_steps: As in ``sinkhorn``, for each of the three problems.
-        backend: "auto", "dense" or "tiled".
+        backend: As in ``sinkhorn``.
 
     Returns:
         The divergence in units of the cost, shape (*batch); zero or more up to the tolerance.
@@ -175,7 +179,7 @@ def sinkhorn_divergence(
     options: dict[str, Any] = {
         "tolerance": tolerance,
         "max_steps": max_steps,
-        "backend": backend,
+        "backend": task.backend,
     }
     p, sides = task.problem, task.sides
     solution = solve(p.detached(), task.epsilon, sides, moving=moving(p), **options)
@@ -183,14 +187,14 @@ def sinkhorn_divergence(
     value = dual_value(p, solution, task.epsilon, sides)
     total = envelope(p, solution, task.epsilon, sides, value)
     for points, weights in ((p.x, p.a), (p.y, p.b)):
-        own = EntropicProblem(p.ground, points, points, weights, weights)
+        own = EntropicProblem(p.ground, points, points, weights, weights, p.ranks)
         alone = solve_symmetric(own.detached(), task.epsilon, sides[0], **options)
         warn_unless_converged(alone, tolerance)
         value = dual_value(own, alone, task.epsilon, sides)
         total = total - 0.5 * envelope(own, alone, task.epsilon, sides, value)
     if reach is not None:
         total = total + 0.5 * task.epsilon * (p.a.sum(-1) - p.b.sum(-1)).square()
-    return total.reshape(task.batch).to(x.dtype)
+    return task.once(total).reshape(task.batch).to(x.dtype)
 
 
 class Task(NamedTuple):
@@ -201,6 +205,11 @@ class Task(NamedTuple):
     sides: tuple[Marginal, Marginal]
     batch: tuple[int, ...]
     points: tuple[Tensor, Tensor]  # as given, flattened, without features
+    backend: str
+
+    def once(self, value: Tensor) -> Tensor:
+        """A value that every rank holds, where there are ranks."""
+        return value if self.problem.ranks is None else self.problem.ranks.once(value)
 
 
 def admit(
@@ -214,13 +223,17 @@ def admit(
     penalty: str,
     tolerance: float,
     max_steps: int,
-    backend: str,
+    backend: sharded.Backend,
 ) -> Task:
     """Check everything a user may have got wrong."""
-    x, y = checks.samples(x, y)
     checks.positive(tolerance, "tolerance")
     checks.count(max_steps, "max_steps")
-    checks.choice(backend, "backend", BACKENDS)
+    ranks = backend if isinstance(backend, Sharded) else None
+    local = checks.choice(backend, "backend", BACKENDS) if isinstance(backend, str) else "tiled"
+    if ranks is None:
+        x, y = checks.samples(x, y)
+    else:
+        x, y, a, b = sharded.whole(x, y, a, b, ranks)
     sides = marginals(reach, penalty)
     ground, fx, fy = _embedded(SqEuclidean() if cost is None else cost, x, y)
     weigh = [checks.weights if side.reach is None else checks.measure for side in sides]
@@ -240,10 +253,15 @@ def admit(
     same = fy is fx
     points = flat(fx, 2)
     problem = EntropicProblem(
-        ground, points, points if same else flat(fy, 2), flat(weights[0], 1), flat(weights[1], 1)
+        ground,
+        points,
+        points if same else flat(fy, 2),
+        flat(weights[0], 1),
+        flat(weights[1], 1),
+        ranks,
     )
     given = (flat(x.detach(), 2), flat(y.detach(), 2))
-    return Task(problem, chosen_epsilon(epsilon, problem), sides, batch, given)
+    return Task(problem, chosen_epsilon(epsilon, problem), sides, batch, given, local)
 
 
 def _embedded(cost: AbstractGround, x: Tensor, y: Tensor) -> tuple[AbstractGround, Tensor, Tensor]:

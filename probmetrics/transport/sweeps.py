@@ -6,72 +6,28 @@ sums give f, and the same values scaled by a_i over the row sum add into the col
 exponential per pair per iteration, and the marginal error comes free.
 """
 
+import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from probmetrics.pairwise import LogSumExp
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.threads import run_tasks
-from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
+from probmetrics.transport.entropic_problem import EntropicProblem as EntropicProblem
 from probmetrics.transport.marginals import Marginal, Update
+from probmetrics.transport.rounding import within, working_precision
 
-WIDE = 32  # coordinates from which products are the work
 LOG2E = math.log2(math.e)
+WIDE = 32  # coordinates from which products are the work
 BLOCK = 2**17  # entries of a block of rows: half a megabyte of float32
 KEPT_BLOCK = 2**20  # the same of a kernel in memory, whose passes are bound by that memory
 WIDE_BLOCK = 2**21  # and where points have many coordinates, so that products are the work
 ABSORB = 40.0  # nats by which scalings may grow before a kernel in memory is formed anew
-SAFE = 1e30  # range of the sums that single precision holds with room to spare
 HIGHEST = 100.0  # log₂ of the largest entry beside a row's largest one that has mass
-
-
-@dataclass(frozen=True)
-class EntropicProblem:
-    """Move the measure a on x onto the measure b on y; the batch is flattened into one axis.
-
-    Attributes:
-        ground: A cost of the engine with numeric parameters.
-        x: Embedded points, shape (B, n, d).
-        y: Embedded points, shape (B, m, d), or x itself.
-        a: Weights, float64, shape (B, n).
-        b: Weights, float64, shape (B, m).
-    """
-
-    ground: AbstractGround
-    x: Tensor
-    y: Tensor
-    a: Tensor
-    b: Tensor
-
-    def transposed(self) -> "EntropicProblem":
-        """The same problem from y to x."""
-        return EntropicProblem(self.ground, self.y, self.x, self.b, self.a)
-
-    def detached(self) -> "EntropicProblem":
-        """The same problem without a graph."""
-        x = self.x.detach()
-        y = x if self.y is self.x else self.y.detach()
-        return EntropicProblem(self.ground, x, y, self.a.detach(), self.b.detach())
-
-    def entry(self, k: int) -> "EntropicProblem":
-        """The k-th problem of the batch."""
-        one = slice(k, k + 1)
-        x = self.x[one]
-        y = x if self.y is self.x else self.y[one]
-        return EntropicProblem(self.ground, x, y, self.a[one], self.b[one])
-
-    def softmin(self, g: Tensor, epsilon: Tensor) -> Tensor:
-        """−ε log Σ_j b_j exp((g_j − C_ij)/ε), safely, shape (B, n): the row update at g."""
-        pairs = Pairs(self.ground, self.x, self.y)
-        offset = self.b.log() + g / epsilon.unsqueeze(-1)
-        found: Tensor = fold(pairs, LogSumExp(offset.to(pairs.dtype), -1.0 / epsilon))
-        return -epsilon.unsqueeze(-1) * found.double()
 
 
 class Sweeper:
@@ -97,8 +53,9 @@ class Sweeper:
         kept: bool,
         carried: tuple[bool, bool] = (False, False),
     ) -> None:
-        self.problem, self.epsilon, self.kept = problem, epsilon, kept
-        dtype = working_precision(problem, epsilon)
+        self.problem, self.epsilon, self.ranks = problem, epsilon, problem.ranks
+        self.kept = kept and self.ranks is None  # each rank sees its own blocks of rows
+        dtype = working_precision(problem.ground, problem.x, problem.y, epsilon)
         x = problem.x.to(dtype)
         y = x if problem.y is problem.x else problem.y.to(dtype)
         self.pairs = Pairs(problem.ground, x, y)
@@ -129,6 +86,20 @@ class Sweeper:
     @staticmethod
     def _load_of(points: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(points[..., :1]), points], -1).mT.contiguous()
+
+    def entries(self, chosen: Tensor) -> "Sweeper":
+        """A sweeper of some problems of the batch, with what is known of their kernels."""
+        few = copy.copy(self)
+        few.problem = self.problem.entries(chosen)
+        few.pairs = copy.copy(self.pairs)
+        few.pairs.batch = chosen.numel()
+        few.pairs.u, few.pairs.v = self.pairs.u[chosen], self.pairs.v[chosen]
+        few.held = few.last = few.right = few.left = None
+        names = ["epsilon", "rate", "u", "v", "a", "b", "f0", "g0"]
+        for name in [*names, *(["row_norm", "column_norm"] if self.folded else [])]:
+            setattr(few, name, getattr(self, name)[chosen])
+        few.kernel = None if self.kernel is None else self.kernel[chosen]
+        return few
 
     def moments(
         self, f: Tensor, g: Tensor, rows: bool, columns: bool
@@ -178,7 +149,7 @@ class Sweeper:
         if self.kept or not self.folded or p.batch > 1 or not p.same:
             return self.rows(f, f)
         self._load(f, f)
-        tasks = blocks(p.n, self._block_rows())
+        tasks = self._own(blocks(p.n, self._block_rows()))
         found: list[Tensor] = []
         everything, b = slice(0, 1), self.b[0]
 
@@ -193,8 +164,10 @@ class Sweeper:
             found.append(sums)
 
         run_tasks(work, tasks, p.count // 2)
+        found = found or [torch.zeros_like(b)]  # a rank may have no block
         row = torch.stack(found).sum(0, dtype=torch.float64).unsqueeze(0)
-        if not _within(row):
+        row = row if self.ranks is None else self.ranks.total(row)
+        if not within(row):
             return self.rows(f, f)
         return f - self.epsilon.unsqueeze(-1) * row.log()
 
@@ -211,13 +184,13 @@ class Sweeper:
             if float(shift.abs().max()) < ABSORB:
                 weights = (self.problem.b * shift.exp()).to(self.dtype)
                 row, columns = self._pass(self.f0, weights, update)
-                if _within(row[:, 0], columns):
+                if within(row[:, 0], columns):
                     return self.f0, row, columns, shift
         self._load(f, g)
         none = torch.zeros_like(g)
         self.f0, self.g0 = f.clone(), g
         row, columns = self._pass(self.f0, self.b, update, forming=True)
-        if not _within(row[:, 0], columns):
+        if not within(row[:, 0], columns):
             self.f0 = f.clone()
             row, columns = self._pass(self.f0, self.b, update, forming=True, careful=True)
         self.formed = self.kept
@@ -239,14 +212,16 @@ class Sweeper:
         p = self.pairs
         if forming and self.kept and self.kernel is None:
             self.kernel = self.u.new_empty(p.batch, p.n, p.m)
-        right, left = weights.unsqueeze(-2), self.left
-        if self.right is not None:
-            right = right * self.right
-        row = self.u.new_empty(p.batch, right.shape[1], p.n)
-        tasks = self._blocks(forming)
+        left = self.left
+        right = weights.unsqueeze(-2) * (1.0 if self.right is None else self.right)
+        row = self.u.new_zeros(p.batch, right.shape[1], p.n)
+        tasks = self._own(self._blocks(forming))
+        before = near.clone() if careful and self.ranks is not None else None
         shares: list[tuple[int, Tensor]] = []
 
         def work(share: Sequence[Block]) -> None:
+            if not share:
+                return
             first = share[0]
             buffer = None if self.kernel is not None else self.u.new_empty(_size(first, p.m))
             sums = self.u.new_zeros(p.batch, 1 if left is None else left.shape[1], p.m)
@@ -273,7 +248,17 @@ class Sweeper:
 
         run_tasks(work, tasks, p.count if forming else p.count // 8)
         ordered = [s.double() for _, s in sorted(shares, key=lambda pair: pair[0])]
-        return row.double(), torch.stack(ordered).sum(0)
+        rows = row.double()
+        if self.ranks is None:
+            return rows, torch.stack(ordered).sum(0)
+        ordered.append(rows.new_zeros(p.batch, 1 if left is None else left.shape[1], p.m))
+        if before is not None:  # what other ranks moved
+            near.copy_(before + self.ranks.total(near - before))
+        return self.ranks.total(rows), self.ranks.total(torch.stack(ordered).sum(0))
+
+    def _own(self, tasks: list[Any]) -> list[Any]:
+        """The blocks that this process works on."""
+        return tasks if self.ranks is None else tasks[self.ranks.rank :: self.ranks.size]
 
     def _row_scaling(
         self,
@@ -332,7 +317,8 @@ class Sweeper:
             size = KEPT_BLOCK
         else:
             size = BLOCK if self.pairs.d < WIDE else WIDE_BLOCK
-        return max(1, min(self.pairs.n, size // self.pairs.m))
+        share = 1 if self.ranks is None else self.ranks.size
+        return max(1, min(math.ceil(self.pairs.n / share), size // self.pairs.m))
 
     def _blocks(self, forming: bool) -> list[Block]:
         p, rows = self.pairs, self._block_rows(forming)
@@ -349,25 +335,6 @@ class Sweeper:
         bad = ~log_c.isfinite()
         exact = self.problem.transposed().softmin(f, self.epsilon)  # the g of exact columns
         return torch.where(bad, (g - exact) / self.epsilon.unsqueeze(-1), log_c)
-
-
-def working_precision(problem: EntropicProblem, epsilon: Tensor) -> torch.dtype:
-    """Float32 where the rounding error of a cost stays far below ε, else float64."""
-    if problem.x.dtype == torch.float64:
-        return torch.float64
-    if not isinstance(problem.ground, SqEuclidean):
-        return Pairs(problem.ground, problem.x, problem.y).dtype
-    middle = problem.y.mean(-2, keepdim=True)
-    size = torch.stack([(z - middle).square().sum(-1).amax(-1) for z in (problem.x, problem.y)])
-    error = torch.finfo(torch.float32).eps * size.amax(0).double() / epsilon
-    return torch.float64 if bool((error > 1e-4).any()) else torch.float32
-
-
-def _within(row: Tensor, columns: Tensor | None = None) -> bool:
-    """Whether all sums are numbers that single precision holds."""
-    low, high = torch.aminmax(row)
-    fine = float(low) > 1.0 / SAFE and float(high) < SAFE
-    return fine and (columns is None or math.isfinite(float(columns.sum())))
 
 
 def times_rows(matrix: Tensor, v: Tensor) -> Tensor:

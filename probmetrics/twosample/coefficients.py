@@ -7,7 +7,7 @@ from torch import Tensor
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, WeightsX, WeightsY, array_function
 from probmetrics.discrepancy import default_kernel, energy_distance, mmd
-from probmetrics.pairwise import Total, reduce_pairs
+from probmetrics.pairwise import Total, reduce_pairs, sharded
 from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround
 
@@ -21,7 +21,7 @@ def energy_coefficient(
     a: WeightsX | None = None,
     b: WeightsY | None = None,
     unbiased: bool = True,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     r"""Energy coefficient of inhomogeneity, H = (2E‖X−Y‖ − E‖X−X′‖ − E‖Y−Y′‖) / (2E‖X−Y‖).
 
@@ -35,7 +35,7 @@ def energy_coefficient(
         b: Weights of y, shape (*batch, m).
         unbiased: Leave out the distances of points to themselves in the numerator, so that its
             mean is zero for equal distributions; H may then be negative.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         H, shape (*batch); 0 where all points are equal.
@@ -53,10 +53,11 @@ def energy_coefficient(
     References:
         Székely, Rizzo (2013), Energy statistics, eq. 4.5 (coefficient of inhomogeneity).
     """
-    x, y = checks.samples(x, y, minimum=2 if unbiased else 1)
+    x, y = sharded.samples(x, y, backend, minimum=2 if unbiased else 1)
     power = checks.between(power, "power", 0.0, 2.0)
     distance = energy_distance(x, y, power=power, a=a, b=b, unbiased=unbiased, backend=backend)
-    between = Total(checks.weights(a, x, "a"), checks.weights(b, y, "b"))
+    weights = sharded.weights(a, x, backend, "a"), sharded.weights(b, y, backend, "b")
+    between = Total(*weights)
     across = reduce_pairs(Euclidean(power), between, x, y, backend=backend)
     return _ratio(distance, 2 * across.to(x.dtype))
 
@@ -70,7 +71,7 @@ def mmd_coefficient(
     a: WeightsX | None = None,
     b: WeightsY | None = None,
     unbiased: bool = True,
-    backend: str = "auto",
+    backend: sharded.Backend = "auto",
 ) -> Values:
     r"""Kernel coefficient, MMD² / (MMD² + 2 E k(X, Y)).
 
@@ -85,7 +86,7 @@ def mmd_coefficient(
         a: Weights of x, shape (*batch, n), summing to one; None is uniform.
         b: Weights of y, shape (*batch, m).
         unbiased: MMD² as a U-statistic; the coefficient may then be negative.
-        backend: "auto", "dense", "tiled" or "fused".
+        backend: "auto", "dense", "tiled", "fused", or ``Sharded(...)`` for samples on many ranks.
 
     Returns:
         The coefficient, shape (*batch); 0 where both MMD² and E k(X, Y) are zero.
@@ -104,10 +105,11 @@ def mmd_coefficient(
     References:
         Gretton et al. (2012), A kernel two-sample test, Lemma 6 (the terms of the ratio).
     """
-    x, y = checks.samples(x, y, minimum=2 if unbiased else 1)
-    chosen = default_kernel(x, y) if kernel is None else kernel
+    x, y = sharded.samples(x, y, backend, minimum=2 if unbiased else 1)
+    chosen = default_kernel(x, y, backend) if kernel is None else kernel
     squared = mmd(x, y, kernel=chosen, a=a, b=b, unbiased=unbiased, backend=backend)
-    between = Total(checks.weights(a, x, "a"), checks.weights(b, y, "b"))
+    weights = sharded.weights(a, x, backend, "a"), sharded.weights(b, y, backend, "b")
+    between = Total(*weights)
     across = reduce_pairs(chosen, between, x, y, backend=backend)
     return _ratio(squared, squared + 2 * across.to(x.dtype))
 

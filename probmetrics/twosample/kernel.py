@@ -1,5 +1,6 @@
 """Kernel two-sample tests: MMD with any kernel, the energy distance, a given kernel matrix."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,13 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import Array, SamplesX, SamplesY, WeightsX, WeightsY, array_function
+from probmetrics.pairwise import sharded
 from probmetrics.pairwise.bandwidth import median_bandwidth
 from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.kernels import Distance, Gaussian, Scaled
+from probmetrics.pairwise.ranks import Sharded
+from probmetrics.pairwise.sharded import Backend
 from probmetrics.twosample.columns import table_test
 from probmetrics.twosample.design import Pooled, goes_first, labelings_of, no_weights, pair, pooled
 from probmetrics.twosample.kernel_statistic import GramStatistic, KernelStatistic, wide
@@ -41,7 +45,7 @@ def mmd_test(
     paired: bool = False,
     a: WeightsX | None = None,
     b: WeightsY | None = None,
-    backend: str = "auto",
+    backend: Backend = "auto",
     batch: int | None = None,
     progress: bool | None = None,
 ) -> TestResult:
@@ -66,7 +70,9 @@ def mmd_test(
         a: Weights are refused: weighted points cannot exchange labels.
         b: As ``a``.
         backend: ``"dense"`` keeps half the kernel matrix, ``"tiled"`` recomputes it in tiles for
-            every batch, ``"auto"`` keeps it while it is small.
+            every batch, ``"auto"`` keeps it while it is small. ``Sharded(...)``: x and y are this
+            rank's parts; every rank holds all points and evaluates its share of the matrix, and
+            the labelings are drawn on rank 0.
         batch: Labelings per batch; changes memory, not the answer.
         progress: Progress bar; ``None`` shows one on a terminal when the work is long.
 
@@ -93,13 +99,14 @@ def mmd_test(
         Gretton, Borgwardt, Rasch, Schölkopf, Smola (2012), A kernel two-sample test, eqs. 3, 5.
     """
     no_weights(a, b)
-    x, y = pair(x, y)
+    x, y, ranks = _everywhere(x, y, backend, strata)
     options = PermutationOptions(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
+    options = options if ranks is None else together(options, ranks)
     sample = pooled(x, y, strata=strata, paired=paired)
     chosen = pooled_gaussian(sample.z) if kernel is None else kernel
-    statistic = KernelStatistic(chosen, unbiased, kept_bytes(backend), paired)
+    statistic = KernelStatistic(chosen, unbiased, kept_bytes(backend), paired, ranks)
     bandwidth = getattr(chosen, "bandwidth", None)
     return run_test(
         statistic,
@@ -125,7 +132,7 @@ def energy_test(
     paired: bool = False,
     a: WeightsX | None = None,
     b: WeightsY | None = None,
-    backend: str = "auto",
+    backend: Backend = "auto",
     batch: int | None = None,
     progress: bool | None = None,
 ) -> TestResult:
@@ -176,13 +183,14 @@ def energy_test(
         analysis, eq. 3.3.
     """
     no_weights(a, b)
-    x, y = pair(x, y)
+    x, y, ranks = _everywhere(x, y, backend, strata)
     power = checks.between(power, "power", 0.0, 2.0)
     options = PermutationOptions(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
+    options = options if ranks is None else together(options, ranks)
     distance = Scaled(Euclidean(power), -1.0)
-    statistic = KernelStatistic(distance, unbiased, kept_bytes(backend), paired)
+    statistic = KernelStatistic(distance, unbiased, kept_bytes(backend), paired, ranks)
     sample = pooled(x, y, strata=strata, paired=paired)
     return run_test(statistic, sample, options, method="energy", kernel=Distance(power))
 
@@ -267,7 +275,31 @@ def pooled_gaussian(z: Tensor) -> Gaussian:
     return Gaussian(float(median_bandwidth(wide(z))))
 
 
-def kept_bytes(backend: str) -> int:
+def _everywhere(
+    x: Tensor, y: Tensor, backend: Backend, strata: Any
+) -> tuple[Tensor, Tensor, Sharded | None]:
+    """The checked samples: those of all ranks, where there are ranks."""
+    if not isinstance(backend, Sharded):
+        return *pair(x, y), None
+    if strata is not None:
+        raise ValueError("strata are not gathered from ranks; test with them on one process")
+    with torch.no_grad():
+        x, y, _, _ = sharded.whole(x, y, None, None, backend)
+    return *pair(x, y), backend
+
+
+def together(options: PermutationOptions, ranks: Sharded) -> PermutationOptions:
+    """The options with one source of labelings for all ranks: that of rank 0."""
+    source = options.source()
+    state = ranks.first(source.get_state())
+    source.set_state(state)
+    quiet = options.progress if ranks.rank == 0 else False
+    return dataclasses.replace(options, generator=source, progress=quiet)
+
+
+def kept_bytes(backend: Backend) -> int:
     """How much of the kernel matrix may be kept between batches of labelings."""
+    if isinstance(backend, Sharded):
+        return BUDGET
     checks.choice(backend, "backend", ("auto", "dense", "tiled"))
     return {"auto": BUDGET, "dense": 2**62, "tiled": 0}[backend]

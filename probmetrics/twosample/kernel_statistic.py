@@ -1,5 +1,6 @@
 """The kernel statistic: one product of the pooled kernel matrix gives the MMD of all labelings."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from probmetrics.discrepancy import mmd_from_blocks
 from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.ranks import Sharded
 from probmetrics.twosample.statistics import BUDGET, AbstractPrepared, AbstractStatistic
 
 ROWS, COLUMNS = 256, 2048  # of a kernel tile: 4 MB in double precision
@@ -35,12 +37,14 @@ class KernelStatistic(AbstractStatistic):
         unbiased: Leave out the diagonal blocks' diagonals (U-statistic).
         budget: Bytes for a kept kernel matrix; more is recomputed tile by tile.
         paired: The labelings swap pairs (i, i + N/2) only, which takes a quarter of the product.
+        ranks: Processes that hold the same pooled sample and share the tiles.
     """
 
     kernel: AbstractGround | Callable[[Tensor, Tensor], Tensor]
     unbiased: bool = True
     budget: int = BUDGET
     paired: bool = False
+    ranks: Sharded | None = None
 
     def prepare(self, z: Tensor, sizes: tuple[int, ...]) -> "PreparedKernel":
         """Embed the points once, in the caller's precision; continue in double precision."""
@@ -57,6 +61,8 @@ class KernelStatistic(AbstractStatistic):
     def bind(self, points: Tensor, pairs: Callable[[Tensor, Tensor], Tensor]) -> "PreparedKernel":
         """Bind to what stands for the pooled points, and a function of two sets of these."""
         kind = PreparedKernel
+        if self.ranks is not None:
+            return PreparedKernel(points, pairs, self.unbiased, self.budget, ranks=self.ranks)
         if self.paired and 2 * len(points) ** 2 <= self.budget:
             kind = PreparedPairs
         return kind(points, pairs, self.unbiased, self.budget)
@@ -123,6 +129,7 @@ class PreparedKernel(AbstractPrepared):
     unbiased: bool
     budget: int
     tolerance: float = 1e-6
+    ranks: Sharded | None = None
     floor: float = field(init=False)
     batch: int = field(init=False)
     centre: Tensor = field(init=False)  # f, shape (N,)
@@ -190,7 +197,10 @@ class PreparedKernel(AbstractPrepared):
                 diagonal[a:b] = tile.diagonal()
             else:
                 rows[c : c + tile.shape[-1]] += tile.sum(-2)
-        return quadratic, rows, diagonal
+        if self.ranks is None:
+            return quadratic, rows, diagonal
+        every = self.ranks.total(torch.cat([quadratic, rows, diagonal]))
+        return tuple(every.split([len(quadratic), len(rows), len(diagonal)]))
 
     def sum_of_squares(self) -> float:
         """Σ_{i≠j} k(z_i, z_j)² over pooled points, of the kernel as it is, not centred."""
@@ -205,14 +215,22 @@ class PreparedKernel(AbstractPrepared):
         return total
 
     def _compute(self) -> Iterator[tuple[int, int, int, Tensor]]:
-        """(row start, row stop, column start, centred tile) on and right of the diagonal."""
+        """(row start, row stop, column start, centred tile) on and right of the diagonal.
+
+        Of several ranks, each takes its turn.
+        """
         total = len(self.points)
-        for a in range(0, total, ROWS):
+        turn, turns = (0, 1) if self.ranks is None else (self.ranks.rank, self.ranks.size)
+        places = (
+            (a, c)
+            for a in range(0, total, ROWS)
+            for c in (a, *range(min(a + ROWS, total), total, COLUMNS))
+        )
+        for a, c in itertools.islice(places, turn, None, turns):
             b = min(a + ROWS, total)
             here = self.points[a:b]
-            yield a, b, a, self._tile(here, here, a, a)
-            for c in range(b, total, COLUMNS):
-                yield a, b, c, self._tile(here, self.points[c : c + COLUMNS], a, c)
+            there = here if a == c else self.points[c : c + COLUMNS]
+            yield a, b, c, self._tile(here, there, a, c)
 
     def _tile(self, here: Tensor, there: Tensor, a: int, c: int) -> Tensor:
         tile = self._kernel(here, there)

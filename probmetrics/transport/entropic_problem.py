@@ -1,0 +1,63 @@
+"""What entropic transport solves: two measures, a cost, and the ranks that share the work."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from probmetrics.pairwise import LogSumExp
+from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.ranks import Sharded
+from probmetrics.pairwise.tiled import fold
+from probmetrics.pairwise.tiles import Pairs
+
+
+@dataclass(frozen=True)
+class EntropicProblem:
+    """Move the measure a on x onto the measure b on y; the batch is flattened into one axis.
+
+    Attributes:
+        ground: A cost of the engine with numeric parameters.
+        x: Embedded points, shape (B, n, d).
+        y: Embedded points, shape (B, m, d), or x itself.
+        a: Weights, float64, shape (B, n).
+        b: Weights, float64, shape (B, m).
+        ranks: Processes that hold the same problem and share the work of its passes.
+    """
+
+    ground: AbstractGround
+    x: Tensor
+    y: Tensor
+    a: Tensor
+    b: Tensor
+    ranks: Sharded | None = None
+
+    def transposed(self) -> "EntropicProblem":
+        """The same problem from y to x."""
+        return EntropicProblem(self.ground, self.y, self.x, self.b, self.a, self.ranks)
+
+    def detached(self) -> "EntropicProblem":
+        """The same problem without a graph."""
+        x = self.x.detach()
+        y = x if self.y is self.x else self.y.detach()
+        return EntropicProblem(self.ground, x, y, self.a.detach(), self.b.detach(), self.ranks)
+
+    def entry(self, k: int) -> "EntropicProblem":
+        """The k-th problem of the batch."""
+        one = slice(k, k + 1)
+        x = self.x[one]
+        y = x if self.y is self.x else self.y[one]
+        return EntropicProblem(self.ground, x, y, self.a[one], self.b[one], self.ranks)
+
+    def entries(self, chosen: Tensor) -> "EntropicProblem":
+        """Some problems of the batch, by their places in it."""
+        x = self.x[chosen]
+        y = x if self.y is self.x else self.y[chosen]
+        return dataclasses.replace(self, x=x, y=y, a=self.a[chosen], b=self.b[chosen])
+
+    def softmin(self, g: Tensor, epsilon: Tensor) -> Tensor:
+        """−ε log Σ_j b_j exp((g_j − C_ij)/ε), safely, shape (B, n): the row update at g."""
+        pairs = Pairs(self.ground, self.x, self.y)
+        offset = self.b.log() + g / epsilon.unsqueeze(-1)
+        found: Tensor = fold(pairs, LogSumExp(offset.to(pairs.dtype), -1.0 / epsilon))
+        return -epsilon.unsqueeze(-1) * found.double()
