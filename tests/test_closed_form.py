@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate, stats
 from torch.distributions import (
     AffineTransform,
     Bernoulli,
@@ -24,6 +25,7 @@ from torch.distributions import (
     HalfCauchy,
     HalfNormal,
     Independent,
+    Kumaraswamy,
     Laplace,
     LogNormal,
     LowRankMultivariateNormal,
@@ -542,6 +544,36 @@ def test_events_of_one_coordinate():
     q = Independent(Normal(f64([0.0]), f64([1.0])), 1)
     plain = js_divergence(Laplace(f64(0.3), f64(1.0)), Normal(f64(0.0), f64(1.0)))
     torch.testing.assert_close(js_divergence(p, q), plain)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "beta", "transformed"),
+    [
+        (2.0, 3.0, (2.0, 3.0), False),
+        (0.4, 5.0, (0.5, 4.0), False),
+        (3.0, 0.7, (1.5, 0.8), False),
+        (20.0, 1.5, (1.2, 2.0), False),
+        (2.0, 3.0, (2.0, 3.0), True),
+        (0.4, 5.0, (0.5, 4.0), True),
+    ],
+)
+def test_preimages_that_round_onto_an_end_of_the_base(a, b, beta, transformed):
+    """torch's log_prob of these is −∞ or NaN near the ends, where the density is neither."""
+    p, q = Kumaraswamy(f64(a), f64(b)), Beta(f64(beta[0]), f64(beta[1]))
+    if transformed:
+        p = TransformedDistribution(Uniform(f64(0.0), f64(1.0)), p.transforms)
+    logs = (
+        lambda x: np.log(a * b) + (a - 1) * np.log(x) + (b - 1) * np.log1p(-(x**a)),
+        lambda x: stats.beta(*beta).logpdf(x),
+    )
+
+    def gap(x, one, two):
+        return np.exp(one(x)) * (one(x) - two(x))
+
+    for first, second, (one, two) in ((p, q, logs), (q, p, logs[::-1])):
+        wanted = integrate.quad(gap, 0, 1, args=(one, two), limit=500)[0]
+        assert float(kl_divergence(first, second)) == pytest.approx(wanted, rel=1e-6)
+        assert math.isfinite(float(js_divergence(first, second)))
 
 
 def test_periodic_densities():

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.distributions import (
     Distribution,
     Independent,
+    Kumaraswamy,
     MixtureSameFamily,
     TransformedDistribution,
+    Uniform,
     VonMises,
     constraints,
 )
@@ -88,8 +90,7 @@ def log_density(law: Distribution, x: Tensor) -> Tensor:
     """
     if type(law) is Independent:
         depth = law.reinterpreted_batch_ndims
-        density = log_density(law.base_dist, x)
-        return density.sum(tuple(range(-depth, 0))) if depth else density
+        return _sum_last(log_density(law.base_dist, x), depth)
     if type(law) is MixtureSameFamily:
         events = len(law.event_shape)
         parts = log_density(law.component_distribution, x.unsqueeze(-1 - events))
@@ -106,6 +107,15 @@ def log_density(law: Distribution, x: Tensor) -> Tensor:
 
 def _log_prob(law: Distribution, x: Tensor) -> Tensor:
     """Its log_prob, in the dtype of the Distribution where that will not take another."""
+    if type(law) is Uniform:  # on the closed interval: preimages may round onto either end
+        flat: Tensor = -(law.high - law.low).log()
+        return flat.expand(torch.broadcast_shapes(x.shape, flat.shape))
+    if type(law) is Kumaraswamy:  # torch's way through powers underflows near both ends
+        a, b, log_x = law.concentration1, law.concentration0, x.log()
+        rest = torch.log(-torch.expm1(a * log_x))  # log(1 − x^a)
+        return torch.as_tensor(a.log() + b.log() + (a - 1) * log_x + (b - 1) * rest)
+    if _evaluates_its_base(law):
+        return _through_transforms(law, x)
     try:
         found: Tensor = law.log_prob(x)
     except RuntimeError:
@@ -114,6 +124,23 @@ def _log_prob(law: Distribution, x: Tensor) -> Tensor:
             raise
         found = law.log_prob(x.to(own))
     return found
+
+
+def _through_transforms(law: Any, x: Tensor) -> Tensor:
+    """The density of the base at the preimage over the Jacobian."""
+    depth = len(law.event_shape)
+    volume = torch.zeros((), dtype=x.dtype, device=x.device)
+    for transform in reversed(law.transforms):
+        y, x = x, transform.inv(x)
+        depth += transform.domain.event_dim - transform.codomain.event_dim
+        slope = transform.log_abs_det_jacobian(x, y)
+        volume = volume + _sum_last(slope, depth - transform.domain.event_dim)
+    below = log_density(law.base_dist, x)
+    return _sum_last(below, depth - len(law.base_dist.event_shape)) - volume
+
+
+def _sum_last(x: Tensor, axes: int) -> Tensor:
+    return x.sum(tuple(range(-axes, 0))) if axes else x
 
 
 def _inside(law: Any, x: Tensor) -> Tensor:

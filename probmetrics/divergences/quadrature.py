@@ -16,6 +16,7 @@ DOUBLINGS = 400  # of the distance, beyond the draws and towards an end, that pa
 LEVELS = 50  # of bisection
 PANELS = 6000  # most panels
 NEGLIGIBLE = 1e-17  # share of a total below which a panel is dropped
+THIN = 2.0**-40  # width, relative to its place, of a panel in which a log_prob may round to NaN
 UNIT = 1e-6  # by which the masses may miss one
 NODES, WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(16))
 
@@ -62,6 +63,10 @@ class _Line:
         x = torch.where(x >= high, below, torch.where(x <= low, above, x))
         log_weight = torch.where(wide, (torch.where(wide, half, 1.0) * weight).log(), -math.inf)
         log_p, log_q = self.logs(x.flatten(0, 1))
+        # A panel of a few roundings at an end: where one side cannot be told, neither is read.
+        thin = wide & (high - low < THIN * torch.maximum(low.abs(), high.abs()))
+        lost = (torch.isnan(log_p) | torch.isnan(log_q)) & thin.expand(x.shape).flatten(0, 1)
+        log_p, log_q = (torch.where(lost, -math.inf, side) for side in (log_p, log_q))
         return log_p + log_weight.flatten(0, 1), log_q + log_weight.flatten(0, 1)
 
     def sums(self, low: Tensor, high: Tensor) -> Tensor:
