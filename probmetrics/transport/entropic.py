@@ -75,6 +75,7 @@ def make_sweeper(
     batch, n, d = problem.x.shape
     m = problem.y.shape[-2]
     size = batch * n * m * (8 if problem.x.dtype == torch.float64 else 4)
+    backend = backend if problem.ranks is None else "tiled"
     fits = size <= KEPT_BYTES or (d >= WIDE and size <= WIDE_BYTES)
     kept = fits if backend == "auto" else backend == "dense"
     cheap = not kept and batch == 1 and d <= CARRIED and type(problem.ground) is SqEuclidean

@@ -7,79 +7,27 @@ exponential per pair per iteration, and the marginal error comes free.
 """
 
 import copy
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from probmetrics.pairwise import LogSumExp
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.threads import run_tasks
-from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
+from probmetrics.transport.entropic_problem import EntropicProblem as EntropicProblem
 from probmetrics.transport.marginals import Marginal, Update
 from probmetrics.transport.rounding import within, working_precision
 
-WIDE = 32  # coordinates from which products are the work
 LOG2E = math.log2(math.e)
+WIDE = 32  # coordinates from which products are the work
 BLOCK = 2**17  # entries of a block of rows: half a megabyte of float32
 KEPT_BLOCK = 2**20  # the same of a kernel in memory, whose passes are bound by that memory
 WIDE_BLOCK = 2**21  # and where points have many coordinates, so that products are the work
 ABSORB = 40.0  # nats by which scalings may grow before a kernel in memory is formed anew
 HIGHEST = 100.0  # log₂ of the largest entry beside a row's largest one that has mass
-
-
-@dataclass(frozen=True)
-class EntropicProblem:
-    """Move the measure a on x onto the measure b on y; the batch is flattened into one axis.
-
-    Attributes:
-        ground: A cost of the engine with numeric parameters.
-        x: Embedded points, shape (B, n, d).
-        y: Embedded points, shape (B, m, d), or x itself.
-        a: Weights, float64, shape (B, n).
-        b: Weights, float64, shape (B, m).
-    """
-
-    ground: AbstractGround
-    x: Tensor
-    y: Tensor
-    a: Tensor
-    b: Tensor
-
-    def transposed(self) -> "EntropicProblem":
-        """The same problem from y to x."""
-        return EntropicProblem(self.ground, self.y, self.x, self.b, self.a)
-
-    def detached(self) -> "EntropicProblem":
-        """The same problem without a graph."""
-        x = self.x.detach()
-        y = x if self.y is self.x else self.y.detach()
-        return EntropicProblem(self.ground, x, y, self.a.detach(), self.b.detach())
-
-    def entry(self, k: int) -> "EntropicProblem":
-        """The k-th problem of the batch."""
-        one = slice(k, k + 1)
-        x = self.x[one]
-        y = x if self.y is self.x else self.y[one]
-        return EntropicProblem(self.ground, x, y, self.a[one], self.b[one])
-
-    def entries(self, chosen: Tensor) -> "EntropicProblem":
-        """Some problems of the batch, by their places in it."""
-        x = self.x[chosen]
-        y = x if self.y is self.x else self.y[chosen]
-        return dataclasses.replace(self, x=x, y=y, a=self.a[chosen], b=self.b[chosen])
-
-    def softmin(self, g: Tensor, epsilon: Tensor) -> Tensor:
-        """−ε log Σ_j b_j exp((g_j − C_ij)/ε), safely, shape (B, n): the row update at g."""
-        pairs = Pairs(self.ground, self.x, self.y)
-        offset = self.b.log() + g / epsilon.unsqueeze(-1)
-        found: Tensor = fold(pairs, LogSumExp(offset.to(pairs.dtype), -1.0 / epsilon))
-        return -epsilon.unsqueeze(-1) * found.double()
 
 
 class Sweeper:
@@ -105,7 +53,8 @@ class Sweeper:
         kept: bool,
         carried: tuple[bool, bool] = (False, False),
     ) -> None:
-        self.problem, self.epsilon, self.kept = problem, epsilon, kept
+        self.problem, self.epsilon, self.ranks = problem, epsilon, problem.ranks
+        self.kept = kept and self.ranks is None  # each rank sees its own blocks of rows
         dtype = working_precision(problem.ground, problem.x, problem.y, epsilon)
         x = problem.x.to(dtype)
         y = x if problem.y is problem.x else problem.y.to(dtype)
@@ -200,7 +149,7 @@ class Sweeper:
         if self.kept or not self.folded or p.batch > 1 or not p.same:
             return self.rows(f, f)
         self._load(f, f)
-        tasks = blocks(p.n, self._block_rows())
+        tasks = self._own(blocks(p.n, self._block_rows()))
         found: list[Tensor] = []
         everything, b = slice(0, 1), self.b[0]
 
@@ -215,7 +164,9 @@ class Sweeper:
             found.append(sums)
 
         run_tasks(work, tasks, p.count // 2)
+        found = found or [torch.zeros_like(b)]  # a rank may have no block
         row = torch.stack(found).sum(0, dtype=torch.float64).unsqueeze(0)
+        row = row if self.ranks is None else self.ranks.total(row)
         if not within(row):
             return self.rows(f, f)
         return f - self.epsilon.unsqueeze(-1) * row.log()
@@ -261,14 +212,16 @@ class Sweeper:
         p = self.pairs
         if forming and self.kept and self.kernel is None:
             self.kernel = self.u.new_empty(p.batch, p.n, p.m)
-        right, left = weights.unsqueeze(-2), self.left
-        if self.right is not None:
-            right = right * self.right
-        row = self.u.new_empty(p.batch, right.shape[1], p.n)
-        tasks = self._blocks(forming)
+        left = self.left
+        right = weights.unsqueeze(-2) * (1.0 if self.right is None else self.right)
+        row = self.u.new_zeros(p.batch, right.shape[1], p.n)
+        tasks = self._own(self._blocks(forming))
+        before = near.clone() if careful and self.ranks is not None else None
         shares: list[tuple[int, Tensor]] = []
 
         def work(share: Sequence[Block]) -> None:
+            if not share:
+                return
             first = share[0]
             buffer = None if self.kernel is not None else self.u.new_empty(_size(first, p.m))
             sums = self.u.new_zeros(p.batch, 1 if left is None else left.shape[1], p.m)
@@ -295,7 +248,17 @@ class Sweeper:
 
         run_tasks(work, tasks, p.count if forming else p.count // 8)
         ordered = [s.double() for _, s in sorted(shares, key=lambda pair: pair[0])]
-        return row.double(), torch.stack(ordered).sum(0)
+        rows = row.double()
+        if self.ranks is None:
+            return rows, torch.stack(ordered).sum(0)
+        ordered.append(rows.new_zeros(p.batch, 1 if left is None else left.shape[1], p.m))
+        if before is not None:  # what other ranks moved
+            near.copy_(before + self.ranks.total(near - before))
+        return self.ranks.total(rows), self.ranks.total(torch.stack(ordered).sum(0))
+
+    def _own(self, tasks: list[Any]) -> list[Any]:
+        """The blocks that this process works on."""
+        return tasks if self.ranks is None else tasks[self.ranks.rank :: self.ranks.size]
 
     def _row_scaling(
         self,
@@ -354,7 +317,8 @@ class Sweeper:
             size = KEPT_BLOCK
         else:
             size = BLOCK if self.pairs.d < WIDE else WIDE_BLOCK
-        return max(1, min(self.pairs.n, size // self.pairs.m))
+        share = 1 if self.ranks is None else self.ranks.size
+        return max(1, min(math.ceil(self.pairs.n / share), size // self.pairs.m))
 
     def _blocks(self, forming: bool) -> list[Block]:
         p, rows = self.pairs, self._block_rows(forming)
