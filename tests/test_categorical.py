@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from probmetrics.twosample import categorical_test
+from probmetrics.twosample import categorical_test, mixed_test
 from probmetrics.twosample.categorical import STATISTICS
 
 
@@ -107,3 +107,9 @@ def test_odd_data_and_bad_input():
         categorical_test(["a"], ["a", "b"])
     with pytest.raises(ValueError, match="only in x: u"):
         categorical_test(pd.DataFrame({"u": [1, 2]}), pd.DataFrame({"v": [1, 2]}))
+
+
+def test_complex_numbers_are_no_categories():
+    values = np.arange(6) + 1j
+    with pytest.raises(TypeError, match="x is complex"):
+        mixed_test(values, values)

@@ -526,3 +526,12 @@ def test_result_shows_itself():
     assert ax.get_xlabel() == "energy statistic"
     assert any("p = 0.04" in text.get_text() for text in ax.get_legend().get_texts())
     assert example(null_distribution=torch.zeros(9)).plot(ax) is ax
+
+
+def test_seeds_may_be_numpy_integers():
+    x, y = np.arange(6.0), np.arange(8.0) + 1.5
+    seeded = [
+        permutation_test(x, y, mean_gap, permutations=99, generator=seed).pvalue
+        for seed in (3, np.int64(3), np.uint8(3))
+    ]
+    assert len(set(seeded)) == 1

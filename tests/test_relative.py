@@ -181,3 +181,10 @@ def test_bad_input_is_refused():
         relative_test(x, y, z, permutations=9, generator=0)
     same = relative_test(np.ones((4, 2)), np.ones((4, 2)), np.ones((5, 2)))
     assert (same.pvalue, same.closer, same.statistic) == (1.0, None, 0.0)
+
+
+def test_equal_models_are_equally_close():
+    x, y, _ = draw(20, 25, 2)
+    result = relative_test(x, y, y.clone(), generator=0, permutations=99)
+    assert result.closer is None
+    assert result.pvalue == 1.0

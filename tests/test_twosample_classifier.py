@@ -157,3 +157,10 @@ def test_bad_input_is_refused():
     flat = np.ones((6, 2))
     assert classifier_test(flat, flat).pvalue == 1.0
     assert classifier_test(flat, flat, classifier="linear").pvalue == 1.0
+
+
+def test_default_folds_fit_few_points():
+    x, y = np.array([[0.0], [0.1]]), np.array([[5.0], [5.2]])
+    assert classifier_test(x, y, generator=0, level=0.9).exact
+    with pytest.raises(ValueError, match="folds must be at most 4"):
+        classifier_test(x, y, folds=5)

@@ -171,3 +171,15 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="at most 4"):
         edge_count_test(x, y, k=5)
     assert friedman_rafsky_test(np.ones((4, 2)), np.ones((5, 2)), generator=0).pvalue == 1.0
+
+
+def test_default_neighbours_fit_few_points():
+    x, y = np.array([[0.0], [0.1]]), np.array([[5.0], [5.2]])
+    for test in (nearest_neighbor_test, edge_count_test):
+        with pytest.warns(UserWarning, match="impossible"):
+            assert test(x, y).exact
+    assert nearest_neighbor_test(x, y, level=0.9).method == "3 nearest neighbours"
+    assert edge_count_test(x, y, level=0.9).method == "generalized edge count (1-mst)"
+    assert nearest_neighbor_test(np.repeat(x, 9, 0), np.repeat(y, 9, 0)).method.startswith("5 ")
+    with pytest.raises(ValueError, match="k must be at most 3"):
+        nearest_neighbor_test(x, y, k=5)

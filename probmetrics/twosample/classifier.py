@@ -35,7 +35,7 @@ def classifier_test(
     *,
     classifier: Any = "kernel",
     statistic: str = "logit",
-    folds: int = 5,
+    folds: int | None = None,
     refit: bool = True,
     ridge: float = 0.01,
     permutations: Permutations = 999,
@@ -64,7 +64,8 @@ def classifier_test(
         statistic: ``"logit"``: mean score of x's points less that of y's; ``"auc"``: the chance
             that a point of x scores above one of y; ``"accuracy"``: share of points assigned to
             their own sample.
-        folds: Folds of the cross-fitting, at most N; drawn without regard to the labels.
+        folds: Folds of the cross-fitting, at most N; None is 5, or N where that is less. Drawn
+            without regard to the labels.
         refit: Train for every labeling. With ``False`` a scikit-learn classifier is trained once,
             on half of each sample, and only labels of the other half are exchanged: exact too,
             and quick, with the power of half the data.
@@ -125,9 +126,10 @@ def classifier_test(
     return replace(result, details={**result.details, "classifier": repr(shown)})
 
 
-def _folds(points: int, folds: int, source: torch.Generator) -> Tensor:
+def _folds(points: int, folds: int | None, source: torch.Generator) -> Tensor:
     """The fold of each point, shape (N,): equally large, in random order."""
-    folds = checks.count(folds, "folds", minimum=2, maximum=points)
+    wanted = min(5, points) if folds is None else folds
+    folds = checks.count(wanted, "folds", minimum=2, maximum=points)
     order = torch.randperm(points, generator=source, device=source.device).cpu()
     return (torch.arange(points) % folds)[order]
 

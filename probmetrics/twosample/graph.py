@@ -94,7 +94,7 @@ def nearest_neighbor_test(
     x: SamplesX,
     y: SamplesY,
     *,
-    k: int = 5,
+    k: int | None = None,
     cost: AbstractGround | None = None,
     permutations: Permutations = 999,
     generator: Generator = None,
@@ -112,7 +112,7 @@ def nearest_neighbor_test(
     Args:
         x: Sample, shape (n, d), n ≥ 2.
         y: Sample, shape (m, d), m ≥ 2.
-        k: Neighbours of each point, at most N − 1.
+        k: Neighbours of each point, at most N − 1; None is 5, or N − 1 where that is less.
         cost: What is near; ``None`` is the Euclidean distance.
         permutations: B random labelings (all are enumerated where there are at most B), or
             ``"auto"`` to draw until the p-value is clear of ``level``.
@@ -148,7 +148,7 @@ def nearest_neighbor_test(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
     sample = pooled(*pair(x, y), strata=strata, paired=paired)
-    return _graph_test(sample, options, "knn", k, "original", cost, f"{k} nearest neighbours")
+    return _graph_test(sample, options, "knn", k, "original", cost, "{k} nearest neighbours")
 
 
 @table_test
@@ -157,7 +157,7 @@ def edge_count_test(
     y: SamplesY,
     *,
     graph: str = "mst",
-    k: int = 5,
+    k: int | None = None,
     form: str = "generalized",
     cost: AbstractGround | None = None,
     permutations: Permutations = 999,
@@ -183,7 +183,8 @@ def edge_count_test(
         y: Sample, shape (m, d), m ≥ 2.
         graph: ``"mst"``: the union of k successive minimal spanning trees that share no edge;
             ``"knn"``: each point joined to its k nearest.
-        k: How many trees or neighbours; at most (N − 1)/2.
+        k: How many trees, at most (N − 1)/2, or neighbours, at most N − 1; None is 5, or the most
+            where that is less.
         form: Which combination of the counts.
         cost: What is near; ``None`` is the Euclidean distance.
         permutations: B random labelings (all are enumerated where there are at most B), or
@@ -223,27 +224,28 @@ def edge_count_test(
         permutations=permutations, generator=generator, level=level, batch=batch, progress=progress
     )
     sample = pooled(*pair(x, y), strata=strata, paired=paired)
-    return _graph_test(sample, options, graph, k, form, cost, f"{form} edge count ({k}-{graph})")
+    return _graph_test(sample, options, graph, k, form, cost, f"{form} edge count ({{k}}-{graph})")
 
 
 def _graph_test(
     sample: Pooled,
     options: PermutationOptions,
     graph: str,
-    k: int,
+    k: int | None,
     form: str,
     cost: AbstractGround | None,
     method: str,
 ) -> TestResult:
     points = len(sample.z)
-    most = points - 1 if graph == "knn" else (points - 1) // 2
-    k = checks.count(k, "k", maximum=max(1, most))
+    most = max(1, points - 1 if graph == "knn" else (points - 1) // 2)
+    k = checks.count(min(5, most) if k is None else k, "k", maximum=most)
     source = options.source()
     order = torch.randperm(points, generator=source, device=source.device).to(sample.z.device)
     build = spanning_edges if graph == "mst" else neighbor_edges
     shuffled = build(sample.z[order], k, Euclidean() if cost is None else cost)
     statistic = EdgeStatistic(order[shuffled], form)
-    return run_test(statistic, sample, replace(options, generator=source), method=method)
+    permuted = replace(options, generator=source)
+    return run_test(statistic, sample, permuted, method=method.format(k=k))
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,8 @@ def table_columns(table: Any, name: str) -> list[np.ndarray]:
         columns = [_plain(column) for column in array.T]
     if not columns or len(columns[0]) < 2:
         raise ValueError(f"{name} needs at least one column and two rows")
+    if any(column.dtype.kind == "c" for column in columns):
+        raise TypeError(f"{name} is complex; pass real numbers, e.g. its real and imaginary parts")
     return columns
 
 

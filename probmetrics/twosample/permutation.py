@@ -18,7 +18,7 @@ from probmetrics.twosample.result import TestResult
 from probmetrics.twosample.statistics import AbstractPrepared, AbstractStatistic, FunctionStatistic
 
 Permutations = int | str  # a number, or "auto"
-Generator = torch.Generator | int | None
+Generator = torch.Generator | int | np.integer[Any] | None
 ENUMERATED = 999  # labelings that the adaptive plan would rather enumerate than sample
 
 

@@ -223,8 +223,9 @@ def _relative(
     difference = float(seen.difference[0])
     error = seen.variance()[0].sqrt()
     interval = normal_interval(seen.difference[0], error, method="influence", level=confidence)
+    equal = abs(difference) <= prepared.tolerance * float(error)  # up to rounding
     return RelativeResult(
-        closer=None if difference == 0 else "y" if difference < 0 else "z",
+        closer=None if equal else "y" if difference < 0 else "z",
         pvalue=max(found.values.values()),
         statistic=float(seen.studentised()[0]),
         difference=interval,
