@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from probmetrics.models.fitting import History
+    from probmetrics.models.history import History
 
 # Everything heavy is imported inside the commands, as in ``cli``.
 DIVERGED = 3
@@ -84,7 +84,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
     """Train a generative model on a data set and write it to a file."""
-    from probmetrics.models.fitting import TrainingDivergedError
+    from probmetrics.models.history import TrainingDivergedError
     from probmetrics.report.training import train_model
 
     state = out.with_suffix(".training") if checkpoint is None else checkpoint

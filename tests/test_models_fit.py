@@ -1,5 +1,9 @@
 """The training loop: seeds, exact resume, averages, early stopping, refusals, precision."""
 
+from functools import partial
+
+import numpy as np
+import pandas
 import pytest
 import torch
 from torch import nn
@@ -10,11 +14,16 @@ from probmetrics.losses import EnergyLoss, SlicedLoss
 from probmetrics.models import (
     GAN,
     GMMN,
+    MMDGAN,
     VAE,
     Autoencoder,
     Batch,
+    ConditionalGAN,
     GaussianModel,
     MixtureModel,
+    SemiSupervisedAAE,
+    SemiSupervisedVAE,
+    SupervisedAAE,
     TrainingDivergedError,
     fit,
 )
@@ -263,6 +272,84 @@ def test_bfloat16_trains_on_autocast():
     assert network[0].weight.dtype == torch.float32
     losses = history.losses["generator"]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("at", ["wgan", "mmd"])
+def test_bfloat16_trains_games_with_a_penalty(at):
+    build = MMDGAN.build if at == "mmd" else partial(GAN.build, objective="wgan")
+    model = made(lambda: build(2, latent=3, hidden=(8,), penalty=1.0))
+    history = fit(model, data(), steps=3, precision="bfloat16", **QUIET)
+    assert all(value == value for values in history.losses.values() for value in values)
+
+
+def test_frozen_parameters_stay_and_networks_without_any_are_refused():
+    model = made(lambda: VAE.build(2, latent=2, hidden=(8,)))
+    frozen = model.encoder.layers[0].weight.requires_grad_(False)
+    before, others = frozen.clone(), model.decoder.layers[0].weight.clone()
+    fit(model, data(), steps=2, **QUIET)
+    assert torch.equal(frozen, before)
+    assert not torch.equal(model.decoder.layers[0].weight, others)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(ValueError, match="bound objective has nothing to train"):
+        fit(model, data(), steps=1, **QUIET)
+
+
+def test_arrays_tables_and_batches_of_arrays_are_data():
+    rows, labels = data().numpy(), np.arange(200) % 2
+    fitted = []
+    for given in (data(), rows, pandas.DataFrame(rows)):
+        fitted.append(gmmn())
+        fit(fitted[-1], given, steps=3, **QUIET)
+    assert torch.equal(weights(fitted[0]), weights(fitted[1]))
+    assert torch.equal(weights(fitted[0]), weights(fitted[2]))
+    told = ConditionalGAN.build(2, classes=2, latent=2, hidden=(8,))
+    for given in ((rows, labels), (rows, labels.astype(float)), [(rows, labels.tolist())] * 3):
+        fit(told, given, steps=2, **QUIET)
+    exact = GaussianModel(2)
+    fit(exact, rows)
+    torch.testing.assert_close(exact.mean, data().mean(0))
+    with pytest.raises(TypeError, match="GaussianModel is solved on all data at once"):
+        fit(exact, sampler)
+    with pytest.raises(TypeError, match="points must be a tensor or an array"):
+        fit(gmmn(), rows.tolist(), steps=1, **QUIET)
+    with pytest.raises(ValueError, match="the data are empty"):
+        fit(gmmn(), rows[:0], steps=1, **QUIET)
+    with pytest.raises(ValueError, match="labels must be whole numbers"):
+        fit(told, (rows, labels + 0.5), steps=1, **QUIET)
+
+
+@pytest.mark.parametrize("family", [SemiSupervisedVAE, SemiSupervisedAAE, SupervisedAAE])
+def test_labels_of_any_kind_are_classes_and_others_are_refused(family):
+    model = family.build(2, classes=2, latent=2, hidden=(8,))
+    labels = torch.arange(200) % 2
+    for kind in (torch.int32, torch.uint8, torch.bool, torch.float32):
+        fit(model, (data(), labels.to(kind)), steps=1, **QUIET)
+        batch = Batch(data(), labels.to(kind))
+        assert model.loss(batch, torch.Generator().manual_seed(0)).isfinite()
+    with pytest.raises(ValueError, match=r"labels must lie in 0 … 1 .* got 0 … 2"):
+        fit(model, (data(), torch.arange(200) % 3), steps=1, **QUIET)
+
+
+def test_a_resumed_run_takes_the_learning_rate_of_its_call(tmp_path):
+    path, rates = tmp_path / "run.pt", []
+
+    class Watched(torch.optim.Adam):
+        def step(self, *arguments):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*arguments)
+
+    for steps, rate in ((2, 1e-2), (4, 1e-4)):
+        fit(
+            gmmn(),
+            data(),
+            steps=steps,
+            checkpoint=path,
+            resume=True,
+            optimizer=lambda p, rate=rate: Watched(p, lr=rate),
+            **QUIET,
+        )
+    assert rates == [1e-2, 1e-2, 1e-4, 1e-4]
 
 
 def test_only_the_named_parameters_receive_gradients():

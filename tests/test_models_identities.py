@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -42,6 +43,7 @@ from probmetrics.models.likelihoods import GaussianLikelihood
 from probmetrics.pairwise.kernels import Gaussian
 
 DOUBLE = torch.float64
+LOG2 = math.log(2.0)
 
 
 def low_rank(n=400, d=5, k=2, noise=0.3, seed=0):
@@ -336,6 +338,68 @@ def test_semi_supervised_loss_joins_both_kinds_of_points():
     torch.testing.assert_close(value, -(bound.sum() + 0.7 * guess + rest.sum()) / 5)
     with pytest.raises(ValueError, match=r"SemiSupervisedVAE needs labels; pass \(x, labels\)"):
         model.loss(Batch(x), 0)
+
+
+def test_semi_supervised_likelihood_is_exact_where_the_posterior_is():
+    model = SemiSupervisedVAE.build(3, classes=2, latent=2, hidden=(8,)).double()
+    for network in (model.encoder, model.decoder):  # q = p(z), and x does not depend on z
+        for layer in (network.layers[-1],):
+            nn.init.zeros_(layer.weight)
+    nn.init.zeros_(model.encoder.layers[-1].bias)
+    x = torch.randn(5, 3, dtype=DOUBLE)
+    exact = torch.distributions.Normal(model.decoder.layers[-1].bias, 1.0).log_prob(x).sum(-1)
+    torch.testing.assert_close(model.log_likelihood(x, samples=2), exact.detach())
+    mixed = SemiSupervisedVAE.build(3, classes=2, latent=1, hidden=(8,)).double()
+    truth = torch.stack([quadrature(mixed, x, label) for label in range(2)]).logsumexp(0) - LOG2
+    found = mixed.log_likelihood(x, samples=4000, generator=0)
+    torch.testing.assert_close(found, truth, atol=0.02, rtol=0)
+    assert mixed.log_likelihood(x, samples=1, generator=0).mean() < truth.mean()
+
+
+@torch.no_grad()
+def quadrature(model, x, label):
+    """log p(x | y) with the one code integrated on a line."""
+    z = torch.linspace(-8, 8, 4001, dtype=DOUBLE)
+    seen = with_labels(z[:, None], torch.full((len(z),), label), 2)
+    explained = torch.distributions.Normal(model.decoder(seen)[:, None], 1.0).log_prob(x).sum(-1)
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(z)[:, None]
+    return (explained + prior).logsumexp(0) + math.log(float(z[1] - z[0]))
+
+
+@pytest.mark.parametrize("family", [ConditionalGAN, SemiSupervisedVAE, SupervisedAAE])
+def test_labelled_models_take_labels_in_any_form(family):
+    model = family.build((1, 4, 4), classes=3, latent=2, hidden=(8,))
+    expected = model.sample(4, labels=torch.tensor([2, 2, 2, 2]), generator=0)
+    for labels in (2, [2, 2, 2, 2], np.int64(2), np.full(4, 2), torch.tensor(2), 2.0):
+        assert torch.equal(model.sample(4, labels=labels, generator=0), expected)
+    start, end = model.noise(4, generator=0), model.noise(4, generator=1)
+    path = model.interpolate(start, end, 5, labels=[0, 1, 2, 0])
+    assert path.shape == (5, 4, 1, 4, 4)
+    first = model.decode(with_labels(start, torch.tensor([0, 1, 2, 0]), 3)).detach()
+    torch.testing.assert_close(path[0], first)
+    torch.testing.assert_close(model.interpolate(start, end, 5, labels=1)[-1, 1], path[-1, 1])
+    with pytest.raises(ValueError, match="told the class: interpolate"):
+        model.interpolate(start, end)
+    with pytest.raises(ValueError, match=r"labels must lie in 0 … 2, got 3 … 3"):
+        model.sample(2, labels=3)
+    with pytest.raises(ValueError, match=r"one for each of the 2 points; got shape \(3,\)"):
+        model.sample(2, labels=[0, 1, 2])
+
+
+def test_infogan_draws_and_walks_with_the_codes_it_is_given():
+    model = InfoGAN.build(2, classes=3, continuous=2, noise=2, hidden=(8,))
+    z = model.noise(4, labels=1, codes=torch.zeros(4, 2), generator=0)
+    assert z[:, 2:].tolist() == [[0.0, 1.0, 0.0, 0.0, 0.0]] * 4
+    other = model.noise(4, labels=[2, 2, 2, 2], codes=torch.ones(4, 2), generator=1)
+    half = model.path(z, other, 3)[1]
+    assert half[:, 2:].tolist() == [[0.0, 0.5, 0.5, 0.5, 0.5]] * 4
+    assert model.interpolate(z, other, 3).shape == (3, 4, 2)
+    with pytest.raises(ValueError, match="labels must lie in 0 … 2"):
+        model.sample(2, labels=3)
+    with pytest.raises(ValueError, match=r"codes must have shape \(4, 2\), got \(4, 1\)"):
+        model.sample(4, codes=torch.zeros(4, 1))
+    with pytest.raises(ValueError, match="no classes to choose"):
+        InfoGAN.build(2, classes=0, continuous=1, noise=2, hidden=(8,)).sample(2, labels=0)
 
 
 def test_hierarchical_bound_is_below_the_importance_weighted_one():

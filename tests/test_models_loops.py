@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def test_lightning_trains():
 
 def on_rank(rank, folder):
     """One rank: its own half of the data, the same directions, gradients averaged by DDP."""
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    store, limit = f"file://{folder}/store", timedelta(seconds=60)
+    dist.init_process_group("gloo", store, rank=rank, world_size=2, timeout=limit)
     torch.manual_seed(0)
     network = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
     loss = SlicedLoss(generator=0, projections=16)

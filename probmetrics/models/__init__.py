@@ -17,11 +17,12 @@ from probmetrics.models.base import (
 from probmetrics.models.baselines import GaussianModel, MixtureModel
 from probmetrics.models.catalog import create
 from probmetrics.models.energy_gan import BEGAN, EBGAN
-from probmetrics.models.fitting import History, TrainingDivergedError, fit
+from probmetrics.models.fitting import fit
 from probmetrics.models.flows import CouplingFlow
 from probmetrics.models.gan import GAN, ConditionalGAN
 from probmetrics.models.glo import GLO
 from probmetrics.models.gmmn import GMMN, MMDGAN, CodeGMMN, SinkhornGenerator
+from probmetrics.models.history import History, TrainingDivergedError
 from probmetrics.models.implicit import ConditionalModel, ImplicitModel
 from probmetrics.models.infogan import InfoGAN
 from probmetrics.models.io import load, save

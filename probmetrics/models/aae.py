@@ -12,6 +12,7 @@ from probmetrics.losses import Adversarial, with_labels
 from probmetrics.models import nets
 from probmetrics.models.autoencoders import squared_error
 from probmetrics.models.base import Batch, Objective, Seed, Shape, as_shape
+from probmetrics.models.labelled import AbstractLabelledModel
 from probmetrics.models.wae import WAE, slope_penalty
 
 
@@ -87,7 +88,7 @@ class AAE(WAE):
         )
 
 
-class SupervisedAAE(AAE):
+class SupervisedAAE(AbstractLabelledModel, AAE):
     """Adversarial autoencoder whose decoder is told the label: codes keep the style only.
 
     Args:
@@ -144,31 +145,12 @@ class SupervisedAAE(AAE):
         return self.decode(with_labels(self.encode(x), labels, self.classes))
 
     def loss(self, batch: Batch, generator: Seed = None) -> Tensor:
-        labels = batch.known_labels("SupervisedAAE")
+        labels = batch.known_labels("SupervisedAAE", self.classes)
         source = checks.generator(generator, batch.x.device)
         codes = self.codes(batch.x, source)
         made = self.decode(with_labels(codes, labels, self.classes))
         apart: Tensor = self.penalty(codes, generator=source)
         return self.cost(batch.x, made).mean() + self.weight * apart
-
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        *,
-        labels: Tensor | int | None = None,
-        generator: Seed = None,
-        truncation: float | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """New points of given classes (one, or one per point), or of classes drawn uniformly."""
-        source = checks.generator(generator, self.device)
-        z = self.noise(n, generator=source, truncation=truncation, temperature=temperature)
-        if labels is None:
-            labels = torch.randint(self.classes, (n,), generator=source, device=self.device)
-        elif isinstance(labels, int):
-            labels = torch.full((n,), labels, device=self.device)
-        return self.decode(with_labels(z, labels.to(self.device), self.classes))
 
 
 class SemiSupervisedAAE(SupervisedAAE):
@@ -285,7 +267,7 @@ class SemiSupervisedAAE(SupervisedAAE):
             self._one_hot_draws(shares, source), shares
         )
         total = squared_error(batch.x, made).mean() + self.weight * game
-        labels = batch.known_labels("SemiSupervisedAAE")
+        labels = batch.known_labels("SemiSupervisedAAE", self.classes)
         known = labels >= 0
         if bool(known.any()):
             total = total + self.supervision * cross_entropy(logits[known], labels[known])

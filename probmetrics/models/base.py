@@ -31,11 +31,17 @@ class Batch:
     index: Tensor | None = None
     step: int = 0
 
-    def known_labels(self, model: str) -> Tensor:
-        """The labels, or an error that says who needs them."""
+    def known_labels(self, model: str, classes: int) -> Tensor:
+        """The labels, whole numbers below ``classes``, or an error that says who needs them."""
         if self.labels is None:
             raise ValueError(f"{model} needs labels; pass (x, labels) as data")
-        return self.labels
+        labels = class_numbers(self.labels)
+        if checks.readable(labels) and bool(((labels < -1) | (labels >= classes)).any()):
+            raise ValueError(
+                f"labels must lie in 0 … {classes - 1} (−1 where unknown), "
+                f"got {int(labels.min())} … {int(labels.max())}"
+            )
+        return labels
 
 
 @dataclass(frozen=True)
@@ -181,15 +187,19 @@ class AbstractLatentModel(AbstractGenerativeModel):
             Angle and length are interpolated separately, so that codes between two draws of the
             prior are as long as draws are; a straight line would pass too close to the origin.
         """
+        path = self.path(start, end, steps)
+        made = self.decode(path.flatten(0, 1))
+        return made.reshape(*path.shape[:2], *made.shape[1:])
+
+    def path(self, start: Tensor, end: Tensor, steps: int) -> Tensor:
+        """The codes on the arcs themselves, shape (steps, n, latent)."""
         steps = checks.count(steps, "steps", minimum=2)
         if start.shape != end.shape or start.shape[1:] != (self.latent,):
             raise ValueError(
                 f"start and end must both be codes of shape (n, {self.latent}), got "
                 f"{tuple(start.shape)} and {tuple(end.shape)}"
             )
-        path = torch.stack([arc(start, end, k / (steps - 1)) for k in range(steps)])
-        made = self.decode(path.flatten(0, 1))
-        return made.reshape(*path.shape[:2], *made.shape[1:])
+        return torch.stack([arc(start, end, k / (steps - 1)) for k in range(steps)])
 
 
 def arc(start: Tensor, end: Tensor, share: float) -> Tensor:
@@ -210,6 +220,23 @@ def arc(start: Tensor, end: Tensor, share: float) -> Tensor:
         + torch.sin(share * angle) / sine * units[1]
     )
     return torch.where(straight, torch.lerp(start, end, share), length * turned)
+
+
+def class_numbers(labels: Any) -> Tensor:
+    """Labels in any form as whole numbers: tensors, arrays and lists; of booleans and floats too.
+
+    Example:
+        >>> class_numbers([True, False]).tolist(), class_numbers(torch.tensor(2.0)).item()
+        ([1, 0], 2)
+    """
+    given = torch.as_tensor(labels)
+    numbers = given.long()
+    if given.is_floating_point() and not torch.equal(numbers.to(given.dtype), given):
+        raise ValueError(
+            "labels must be whole numbers, one class per point; for class probabilities take "
+            "their argmax"
+        )
+    return numbers
 
 
 def as_shape(shape: Shape) -> tuple[int, ...]:

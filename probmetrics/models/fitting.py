@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +12,11 @@ from torch import Tensor, nn
 from probmetrics import _checks as checks
 from probmetrics.models.base import AbstractModel, Batch, Objective
 from probmetrics.models.files import save_whole
-from probmetrics.models.stream import Stream
+from probmetrics.models.history import History, TrainingDivergedError
+from probmetrics.models.stream import Stream, as_pair
 
 FORMAT = "probmetrics training 1"
 State = dict[str, Any]
-
-
-class TrainingDivergedError(ArithmeticError):
-    """A loss or gradient that is not finite; the model still holds the weights before that step.
-
-    Attributes:
-        step: The step it happened at, counted from 0.
-        objective: Whose loss it was.
-        loss: Its value.
-        checkpoint: The last checkpoint written, from before, or None.
-    """
-
-    def __init__(self, step: int, objective: str, loss: float, checkpoint: Path | None) -> None:
-        self.step, self.objective, self.loss, self.checkpoint = step, objective, loss, checkpoint
-        what = "gradient is not finite at loss" if loss - loss == 0 else "loss is"
-        kept = f"; the last good checkpoint is {checkpoint}" if checkpoint else ""
-        super().__init__(
-            f"step {step}: the {objective} {what} {loss:g}; try a smaller learning rate or "
-            f"clip=1.0{kept}"
-        )
-
-
-@dataclass
-class History:
-    """What happened in training.
-
-    Attributes:
-        losses: For each objective, its loss at each step (the last of its inner steps).
-        metrics: (step, value) of each evaluation of the metric.
-        steps: Steps done in all.
-        stopped: "steps" or "no improvement".
-        best_step: Step of the weights kept, where a metric chose them.
-        seconds: Spent in this call.
-    """
-
-    losses: dict[str, list[float]] = field(default_factory=dict)
-    metrics: list[tuple[int, float]] = field(default_factory=list)
-    steps: int = 0
-    stopped: str = "steps"
-    best_step: int | None = None
-    seconds: float = 0.0
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.losses.items())
-        return f"History({self.steps} steps in {self.seconds:.1f} s, {last})"
 
 
 def fit(
@@ -88,8 +43,8 @@ def fit(
 
     Args:
         model: Any model of this package; it is trained where it is (``model.to("cuda")`` first).
-        data: A tensor (n, *shape), a pair (x, labels), a sampler ``f(n, generator=...)``, or an
-            iterable of batches; see ``Stream``.
+        data: A tensor or array (n, *shape), a pair (x, labels), a sampler
+            ``f(n, generator=...)``, or an iterable of batches; see ``Stream``.
         steps: Steps in all; each runs every objective as often as that objective says.
         batch_size: Points per batch.
         learning_rate: Of Adam, times the objective's own rate.
@@ -128,7 +83,13 @@ def fit(
     solve = getattr(model, "solve", None)
     if solve is not None:
         began = time.perf_counter()
-        solve(data[0] if isinstance(data, tuple) else data)
+        whole, _ = as_pair(data)
+        if not isinstance(whole, Tensor):
+            raise TypeError(
+                f"a {type(model).__name__} is solved on all data at once: pass a tensor or an "
+                f"array, got {type(data).__name__}"
+            )
+        solve(whole)
         return History(seconds=time.perf_counter() - began)
     checks.choice(precision, "precision", ["float32", "bfloat16"])
     path = None if checkpoint is None else Path(checkpoint)
@@ -171,7 +132,7 @@ class _Run:
         self.source = torch.Generator(model.device).manual_seed(seed)
         self.stream = Stream(data, model, batch_size)
         self.objectives = model.objectives()
-        self.parameters = [list(objective.parameters) for objective in self.objectives]
+        self.parameters = [_learnable(objective) for objective in self.objectives]
         rate = checks.positive(learning_rate, "learning_rate")
         self.optimizers = [
             optimizer(parameters)
@@ -338,15 +299,29 @@ class _Run:
         try:
             self.model.load_state_dict(state["model"])
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                rates = [group["lr"] for group in optimizer.param_groups]
                 optimizer.load_state_dict(saved)
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate  # that of this call, which may be another
+            self.source.set_state(state["generator"].cpu())
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"{self.path} does not fit this model: {error}") from error
         self.average, self.best = state["average"], state["best"]
-        self.source.set_state(state["generator"].cpu())
         self.stream.restore(state["stream"])
         torch.set_rng_state(state["global"].cpu())
         self.history = History(**state["history"])
         self.written = self.path
+
+
+def _learnable(objective: Objective) -> list[nn.Parameter]:
+    """What an objective moves; frozen parameters stay as they are."""
+    found = [p for p in objective.parameters if p.requires_grad]
+    if not found:
+        raise ValueError(
+            f"the {objective.name} objective has nothing to train: its networks have no "
+            "parameters, or all of them are frozen (requires_grad=False)"
+        )
+    return found
 
 
 def _tensors(model: nn.Module, *, copy: bool = True) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from probmetrics.models.base import (
     Shape,
     sizes,
 )
+from probmetrics.models.labelled import AbstractLabelledModel
 
 Divergence = SampleLoss | Adversarial
 
@@ -102,7 +103,7 @@ class ImplicitModel(AbstractLatentModel):
         )
 
 
-class ConditionalModel(ImplicitModel):
+class ConditionalModel(AbstractLabelledModel, ImplicitModel):
     """x = G(z, label): the divergence compares pairs (point, one-hot label) with such pairs.
 
     Args:
@@ -149,37 +150,10 @@ class ConditionalModel(ImplicitModel):
         return super().decode(z)
 
     def pair(self, batch: Batch, generator: Seed) -> tuple[Tensor, Tensor]:
-        labels = batch.known_labels(type(self).__name__)
+        labels = batch.known_labels(type(self).__name__, self.classes)
         z = self.noise(len(batch.x), generator=generator)
         made = self.decode(with_labels(z, labels, self.classes))
         return with_labels(batch.x, labels, self.classes), with_labels(made, labels, self.classes)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        *,
-        labels: Tensor | int | None = None,
-        generator: Seed = None,
-        truncation: float | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """New points of given classes, shape (n, *shape).
-
-        Args:
-            n: How many.
-            labels: One class for all, or one per point (n,); None draws them uniformly.
-            generator: Draws codes and classes.
-            truncation: As in ``noise``.
-            temperature: As in ``noise``.
-        """
-        source = checks.generator(generator, self.device)
-        z = self.noise(n, generator=source, truncation=truncation, temperature=temperature)
-        if labels is None:
-            labels = torch.randint(self.classes, (n,), generator=source, device=self.device)
-        elif isinstance(labels, int):
-            labels = torch.full((n,), labels, device=self.device)
-        return self.decode(with_labels(z, labels.to(self.device), self.classes))
 
 
 def between(divergence: Divergence, x: Tensor, y: Tensor, generator: Seed) -> Tensor:

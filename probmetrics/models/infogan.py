@@ -11,8 +11,9 @@ from torch.nn.functional import one_hot
 from probmetrics import _checks as checks
 from probmetrics.losses import Adversarial, AdversarialLoss, GradientPenalty, information_bound
 from probmetrics.models import nets
-from probmetrics.models.base import Batch, Objective, Seed, Shape, as_shape
+from probmetrics.models.base import Batch, Objective, Seed, Shape, arc, as_shape
 from probmetrics.models.implicit import ImplicitModel
+from probmetrics.models.labelled import chosen_labels
 
 
 class InfoGAN(ImplicitModel):
@@ -108,7 +109,7 @@ class InfoGAN(ImplicitModel):
         generator: Seed = None,
         truncation: float | None = None,
         temperature: float = 1.0,
-        labels: Tensor | None = None,
+        labels: Any = None,
         codes: Tensor | None = None,
     ) -> Tensor:
         """Noise, one-hot classes and uniform codes side by side, shape (n, latent).
@@ -118,20 +119,25 @@ class InfoGAN(ImplicitModel):
             generator: Draws what is not given.
             truncation: Of the noise.
             temperature: Of the noise.
-            labels: Classes to use, shape (n,).
+            labels: One class for all, or one per point (n,).
             codes: Continuous codes to use, shape (n, continuous).
         """
         source = checks.generator(generator, self.device)
         z = super().noise(n, generator=source, truncation=truncation, temperature=temperature)
         parts = [z[:, : self.plain]]
         if self.classes:
-            if labels is None:
-                labels = torch.randint(self.classes, (n,), generator=source, device=self.device)
-            parts.append(one_hot(labels.to(self.device), self.classes).to(z))
+            chosen = chosen_labels(labels, n, self.classes, source)
+            parts.append(one_hot(chosen, self.classes).to(z))
+        elif labels is not None:
+            raise ValueError("this InfoGAN has no classes to choose; pass codes=")
         if self.continuous:
             if codes is None:
                 shape = (n, self.continuous)
                 codes = 2 * torch.rand(shape, generator=source, device=self.device) - 1
+            elif codes.shape != (n, self.continuous):
+                raise ValueError(
+                    f"codes must have shape ({n}, {self.continuous}), got {tuple(codes.shape)}"
+                )
             parts.append(codes.to(z))
         return torch.cat(parts, dim=1)
 
@@ -140,7 +146,7 @@ class InfoGAN(ImplicitModel):
         self,
         n: int,
         *,
-        labels: Tensor | None = None,
+        labels: Any = None,
         codes: Tensor | None = None,
         generator: Seed = None,
         truncation: float | None = None,
@@ -158,9 +164,18 @@ class InfoGAN(ImplicitModel):
             )
         )
 
+    def path(self, start: Tensor, end: Tensor, steps: int) -> Tensor:
+        """Codes in between, shape (steps, n, latent): arcs of noise, straight lines of codes."""
+        arcs = super().path(start, end, steps)
+        share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)
+        own = torch.lerp(start[:, self.plain :], end[:, self.plain :], share[:, None, None])
+        noise = [arc(start[:, : self.plain], end[:, : self.plain], float(s)) for s in share]
+        return torch.cat([torch.stack(noise), own.expand(*arcs.shape[:2], -1)], dim=-1)
+
     def information(self, z: Tensor, points: Tensor) -> Tensor:
         """Lower bound of the information between the codes in z and the points, in nats."""
         read = self.reader(points)
+        read = read.float() if read.dtype in (torch.float16, torch.bfloat16) else read
         total = z.new_zeros(())
         if self.classes:
             uniform = torch.full((self.classes,), 1.0 / self.classes, device=z.device)

@@ -3,20 +3,21 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
-from probmetrics.models.base import AbstractModel, Batch
+from probmetrics.models.base import AbstractModel, Batch, class_numbers
 
 
 class Stream:
     """An endless source of batches whose place can be saved.
 
     Args:
-        source: A tensor (n, *shape); a pair (x, labels); a sampler ``f(n, generator=...)``, such
-            as the ``sample`` of a toy distribution; or an iterable of tensors or pairs that can be
-            started again, such as a ``DataLoader``.
+        source: A tensor or array (n, *shape); a pair (x, labels); a sampler
+            ``f(n, generator=...)``, such as the ``sample`` of a toy distribution; or an iterable
+            of tensors or pairs that can be started again, such as a ``DataLoader``.
         model: Says what shape the points must have, and where they go.
         batch_size: Points per batch, for tensors (at most all of them) and samplers.
 
@@ -31,14 +32,16 @@ class Stream:
         self.batch_size = checks.count(batch_size, "batch_size")
         self.labels: Tensor | None = None
         self.x: Tensor | None = None
-        pair = isinstance(source, tuple | list) and len(source) == 2
-        if pair and all(isinstance(part, Tensor) for part in source):
-            source, self.labels = source
+        source, labels = as_pair(source)
+        if labels is not None:
+            self.labels = class_numbers(labels)
             if self.labels.shape != source.shape[:1]:
                 raise ValueError(
                     f"labels must have shape ({len(source)},), got {tuple(self.labels.shape)}"
                 )
         if isinstance(source, Tensor):
+            if len(source) == 0:
+                raise ValueError(f"the data are empty, shape {tuple(source.shape)}")
             self.x = model.points(source, "data")
             self.batch_size = min(self.batch_size, len(source))
         elif not callable(source) and not isinstance(source, Iterable):
@@ -94,12 +97,36 @@ class Stream:
                 self.place += 1
                 x, labels, *_ = (*item, None) if isinstance(item, tuple | list) else (item, None)
                 return Batch(
-                    self.model.points(x, "data"),
-                    None if labels is None else labels.to(self.model.device),
+                    self.model.points(as_tensor(x), "data"),
+                    None if labels is None else class_numbers(labels).to(self.model.device),
                     step=step,
                 )
             self.running = None
         raise ValueError("the data gave no batches; pass an iterable that can be started again")
+
+
+def as_pair(source: Any) -> tuple[Any, Any]:
+    """Points and labels, where the data are arrays or a pair of them; else what came, and None."""
+    pair = isinstance(source, tuple | list) and len(source) == 2
+    if pair and all(_is_array(part) for part in source):
+        return as_tensor(source[0]), as_tensor(source[1])
+    return (as_tensor(source) if _is_array(source) else source), None
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Points as a tensor: of a tensor, an array or a table."""
+    if isinstance(x, Tensor):
+        return x
+    if not _is_array(x):
+        raise TypeError(
+            f"points must be a tensor or an array (n, …), got {type(x).__name__}; "
+            "torch.tensor(...) makes one of a list"
+        )
+    return torch.as_tensor(np.require(x, requirements="W"))
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, Tensor) or (hasattr(x, "__array__") and not callable(x))
 
 
 def _on_cpu(generator: torch.Generator) -> torch.Generator:

@@ -28,7 +28,7 @@ from probmetrics.models.likelihoods import AbstractLikelihood, named_likelihood
 from probmetrics.models.posteriors import AbstractPosteriorFlow
 
 Weight = float | Callable[[int], float]
-AT_ONCE = 64  # importance samples decoded together when a likelihood is evaluated
+AT_ONCE = 2**15  # codes decoded together when a likelihood is evaluated
 
 
 class VAE(AbstractLatentModel):
@@ -170,9 +170,10 @@ class VAE(AbstractLatentModel):
         x = self.likelihood.check(self.points(x))
         source = checks.generator(generator, self.device)
         left = checks.count(samples, "samples")
+        most = max(1, AT_ONCE // max(len(x), 1))
         parts = []
         while left:
-            parts.append(self.log_weights(x, min(left, AT_ONCE), source))
+            parts.append(self.log_weights(x, min(left, most), source))
             left -= len(parts[-1])
         return importance_weighted_bound(torch.cat(parts))
 

@@ -7,20 +7,26 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from probmetrics import _checks as checks
-from probmetrics.losses import gaussian_kl_terms, reparameterised, with_labels
+from probmetrics.losses import (
+    gaussian_kl_terms,
+    gaussian_log_density,
+    importance_weighted_bound,
+    reparameterised,
+    with_labels,
+)
 from probmetrics.models import nets
 from probmetrics.models.base import (
-    AbstractLatentModel,
     Batch,
     Objective,
     Seed,
     Shape,
     as_shape,
 )
+from probmetrics.models.labelled import AbstractLabelledModel
 from probmetrics.models.likelihoods import AbstractLikelihood, named_likelihood
 
 
-class SemiSupervisedVAE(AbstractLatentModel):
+class SemiSupervisedVAE(AbstractLabelledModel):
     """VAE with a class y besides the code z: p(y) uniform, p(z) = N(0, I), p(x | y, z).
 
     With L(x, y) = E_q(z|x,y) log p(x | y, z) + log p(y) − KL(q(z | x, y) ‖ p(z)):
@@ -115,25 +121,6 @@ class SemiSupervisedVAE(AbstractLatentModel):
         labels = self.classify(x).argmax(-1) if labels is None else labels
         return self.decode(with_labels(self.encode(x, labels), labels, self.classes))
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        *,
-        labels: Tensor | int | None = None,
-        generator: Seed = None,
-        truncation: float | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """New points of given classes (one, or one per point), or of classes drawn uniformly."""
-        source = checks.generator(generator, self.device)
-        z = self.noise(n, generator=source, truncation=truncation, temperature=temperature)
-        if labels is None:
-            labels = torch.randint(self.classes, (n,), generator=source, device=self.device)
-        elif isinstance(labels, int):
-            labels = torch.full((n,), labels, device=self.device)
-        return self.decode(with_labels(z, labels.to(self.device), self.classes))
-
     def bound(self, x: Tensor, labels: Tensor, generator: Seed = None) -> Tensor:
         """L(x, y) of each point, one draw of z, shape (n,)."""
         mean, log_variance = self._posterior(x, labels)
@@ -152,9 +139,35 @@ class SemiSupervisedVAE(AbstractLatentModel):
         bounds = self.bound(repeated, every, generator).reshape(k, n).mT
         return (log_q.exp() * (bounds - log_q)).sum(-1)
 
+    @torch.no_grad()
+    def log_likelihood(self, x: Tensor, *, samples: int = 64, generator: Seed = None) -> Tensor:
+        """Lower bound of log p(x) in nats, shape (n,): importance-weighted, summed over classes."""
+        x = self.likelihood.check(self.points(x))
+        source = checks.generator(generator, self.device)
+        draws = range(checks.count(samples, "samples"))
+        known = torch.arange(self.classes, device=x.device)[:, None].expand(-1, len(x))
+        per_class = [
+            importance_weighted_bound(
+                torch.stack([self._log_weight(x, labels, source) for _ in draws])
+            )
+            for labels in known
+        ]
+        return importance_weighted_bound(torch.stack(per_class))  # the mean is p(y) = 1/classes
+
+    def _log_weight(self, x: Tensor, labels: Tensor, source: torch.Generator) -> Tensor:
+        """log p(x, z | y) − log q(z | x, y) for one draw of z."""
+        mean, log_variance = self._posterior(x, labels)
+        z = reparameterised(mean, log_variance, generator=source)
+        output = self.decoder(with_labels(z, labels, self.classes))
+        return (
+            self.likelihood.log_density(x, output, len(self.shape))
+            + gaussian_log_density(z, torch.zeros_like(z))
+            - gaussian_log_density(z, mean, log_variance)
+        )
+
     def loss(self, batch: Batch, generator: Seed = None) -> Tensor:
         """The mean cost of labelled and unlabelled points, in nats."""
-        labels = batch.known_labels("SemiSupervisedVAE")
+        labels = batch.known_labels("SemiSupervisedVAE", self.classes)
         x = self.likelihood.check(batch.x)
         source = checks.generator(generator, x.device)
         known = labels >= 0

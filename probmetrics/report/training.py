@@ -14,7 +14,8 @@ from probmetrics.data import Dataset, read
 from probmetrics.data.embedded import PREFIX, names
 from probmetrics.models.base import AbstractGenerativeModel, AbstractModel
 from probmetrics.models.catalog import INDEXED, LABELLED, MODELS, create
-from probmetrics.models.fitting import History, fit
+from probmetrics.models.fitting import fit
+from probmetrics.models.history import History
 from probmetrics.models.io import load, save
 from probmetrics.report.writing import refuse_unwritable
 
