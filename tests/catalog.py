@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import probmetrics
-from probmetrics import discrepancy
+from probmetrics import discrepancy, twosample
 from probmetrics.gaussian import frechet_distance
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
 from probmetrics.pairwise.kernels import (
@@ -264,3 +264,43 @@ SCORES = [
 MEASURES = [*LAWS, *HISTOGRAMS, *SAMPLES, *SCORES]
 # Public functions of ``divergences`` that compare nothing themselves, with tests of their own.
 MAKERS = {"Alpha", "divergence_from_ratio", "from_function", "infonce"}
+
+
+def mean_gap(x, y):
+    return abs(float(x.mean()) - float(y.mean()))
+
+
+# Every test of two samples of numbers; the promises all of them make: test_twosample_contract.py.
+TWO_SAMPLE_TESTS: dict[str, Callable[..., Any]] = {
+    "block": functools.partial(twosample.block_mmd_test, block=3),
+    "characteristic": functools.partial(twosample.characteristic_function_test, learn=False),
+    "characteristic learned": twosample.characteristic_function_test,
+    "classifier": twosample.classifier_test,
+    "deep": functools.partial(twosample.deep_kernel_test, steps=3, hidden=4),
+    "disco": twosample.disco_test,
+    "edges": functools.partial(twosample.edge_count_test, k=3),
+    "energy": twosample.energy_test,
+    "frechet": twosample.frechet_test,
+    "friedman-rafsky": twosample.friedman_rafsky_test,
+    "front": twosample.two_sample_test,
+    "fused": functools.partial(twosample.fused_test, bandwidths=3),
+    "incomplete": twosample.incomplete_mmd_test,
+    "linear": twosample.linear_mmd_test,
+    "mean embedding": functools.partial(twosample.mean_embedding_test, learn=False),
+    "mean embedding learned": twosample.mean_embedding_test,
+    "mixed": twosample.mixed_test,
+    "mmd": twosample.mmd_test,
+    "mmd aggregated": functools.partial(twosample.mmd_aggregated_test, bandwidths=3),
+    "mmd fuse": functools.partial(twosample.mmd_fuse_test, bandwidths=3),
+    "neighbors": twosample.nearest_neighbor_test,
+    "any function": lambda x, y, **k: twosample.permutation_test(x, y, mean_gap, **k),
+    "random features": functools.partial(twosample.random_feature_test, features=40),
+    "selected": functools.partial(twosample.selected_kernel_test, bandwidths=3),
+    "sinkhorn": twosample.sinkhorn_test,
+    "sliced": functools.partial(twosample.sliced_wasserstein_test, projections=5),
+    "ks": twosample.univariate_test,
+    "ad": functools.partial(twosample.univariate_test, statistic="ad"),
+    "cvm": functools.partial(twosample.univariate_test, statistic="cvm"),
+    "es": functools.partial(twosample.univariate_test, statistic="es"),
+    "wasserstein": twosample.wasserstein_test,
+}
