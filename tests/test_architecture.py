@@ -32,10 +32,11 @@ MAY_IMPORT = {
     "transport": GROUND,
     "uncertainty": ESTIMATORS,
     "twosample": USES,
+    "sketches": USES | {"metrics"},
     "metrics": USES | {"encoders", "data"},
     "losses": USES,
     "models": DOORS | {"losses", "data"},
-    "report": USES | {"twosample", "metrics", "losses", "models", "data", "encoders"},
+    "report": USES | {"sketches", "twosample", "metrics", "losses", "models", "data", "encoders"},
     "cli_training": {"report", "models"},
     "cli_evaluation": {"report"},
     "cli": USES
