@@ -19,8 +19,8 @@ class TrainingDivergedError(ArithmeticError):
         what = "gradient is not finite at loss" if loss - loss == 0 else "loss is"
         kept = f"; the last good checkpoint is {checkpoint}" if checkpoint else ""
         super().__init__(
-            f"step {step}: the {objective} {what} {loss:g}; try a smaller learning rate or "
-            f"clip=1.0{kept}"
+            f"step {step}: the {objective} {what} {loss:g}; try a smaller learning rate, "
+            f"clip=1.0, or data scaled to variance one{kept}"
         )
 
 
