@@ -273,7 +273,13 @@ from .report import (
     Comparison as Comparison,
 )
 from .report import (
+    Ranking as Ranking,
+)
+from .report import (
     compare as compare,
+)
+from .report import (
+    rank_models as rank_models,
 )
 from .transport.barycenter import (
     EntropicBarycenter as EntropicBarycenter,
@@ -559,6 +565,7 @@ __all__ = [
     "NeymanChi2",
     "PearsonChi2",
     "Power",
+    "Ranking",
     "RelativeResult",
     "ReverseKL",
     "SampleSize",
@@ -678,6 +685,7 @@ __all__ = [
     "quantile_bandwidth",
     "random_feature_mmd",
     "random_feature_test",
+    "rank_models",
     "reduce_pairs",
     "relative_test",
     "renyi",
