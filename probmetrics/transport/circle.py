@@ -9,7 +9,6 @@ from probmetrics import _checks as checks
 from probmetrics._arrays import LineX, LineY, Values, WeightsX, WeightsY, array_function
 from probmetrics.transport.cdf import integral, pool
 from probmetrics.transport.quantiles import Sorted, power, safe_root, sort_weighted, staircase
-from probmetrics.transport.sorting import merge_rows
 
 ROUNDS = 200  # of the search for the best cut; about twenty are usual
 EXACT = 1e-14  # relative gap between the tangents' bound and the value that ends the search
@@ -128,7 +127,7 @@ def _by_cut(
 
 def _lowest_corner(left: Sorted, right: Sorted, p: float, period: float) -> tuple[Tensor, Tensor]:
     """Two cuts between which h has a single corner, its minimum; shapes (*batch, 1)."""
-    low = torch.full_like(left.share[..., :1], -1.0)  # one turn back: h cannot rise
+    low = torch.full_like(left.share[..., :1], -2.0)  # two turns back: h falls
     high = -low
     falling, down = _cut(left, right, low, p, period)
     rising, up = _cut(left, right, high, p, period)
@@ -176,9 +175,13 @@ def _cut(
 ) -> tuple[Tensor, Tensor]:
     """h and its slope at a shift α of the mass of the right sample, shapes (*batch, 1)."""
     share = right.share + shift
-    turns = share.detach().floor()
+    # Rounding may carry 1 + α up to the next turn but one; there are two.
+    turns = torch.minimum(share.detach().floor(), shift.detach().floor() + 1.0)
     share, points = share - turns, right.points - period * turns  # G⁻¹(t − 1) = G⁻¹(t) − period
-    order = merge_rows(share)
+    # The order is that of before, turned. Sorting would mistake points without mass at the seam.
+    m = share.shape[-1]
+    first = (turns == turns[..., :1]).sum(-1, keepdim=True)
+    order = (torch.arange(m, device=share.device) + first) % m
     share, points = share.gather(-1, order), points.gather(-1, order)
     share = torch.cat([share, torch.ones_like(share[..., :1])], -1)
     points = torch.cat([points, points[..., :1] + period], -1)
