@@ -437,6 +437,17 @@ def test_contractive_penalty_is_the_squared_frobenius_norm():
     assert model.encoder[0].weight.grad.isfinite().all()
 
 
+def test_autoencoders_walk_on_straight_lines():
+    model = Autoencoder.build((1, 3, 3), latent=2, hidden=())
+    start, end = torch.randn(4, 2), torch.randn(4, 2)
+    path = model.interpolate(start, end, 5)
+    assert path.shape == (5, 4, 1, 3, 3)
+    torch.testing.assert_close(path[1], model.decode(0.75 * start + 0.25 * end).detach())
+    torch.testing.assert_close(path[-1], model.decode(end).detach())
+    with pytest.raises(ValueError, match=r"codes of shape \(n, 2\)"):
+        model.interpolate(start, end[:, :1])
+
+
 def test_sparse_and_denoising_autoencoders():
     x = torch.rand(50, 4)
     sparse = SparseAutoencoder.build(4, latent=6, hidden=(), rate=0.2)

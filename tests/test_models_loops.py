@@ -35,6 +35,7 @@ def test_lightning_trains():
     module = example("lightning_module")
     torch.manual_seed(0)
     before = module.GAN.build(2, latent=4, hidden=(64,))
+    torch.manual_seed(0)  # the same weights to begin with
     trained = module.train().model
     assert trained.sample(8, generator=0).isfinite().all()
     assert not torch.equal(before.sample(8, generator=0), trained.sample(8, generator=0))

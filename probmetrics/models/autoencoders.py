@@ -76,6 +76,21 @@ class Autoencoder(AbstractModel):
         """Points after a pass through the code."""
         return self.decode(self.encode(x))
 
+    @torch.no_grad()
+    def interpolate(self, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
+        """Points on the straight lines between codes (n, latent), shape (steps, n, *shape).
+
+        There is no prior whose lengths an arc would keep, as there is for generative models.
+        """
+        steps = checks.count(steps, "steps", minimum=2)
+        if start.shape != end.shape or start.shape[1:] != (self.latent,):
+            raise ValueError(
+                f"start and end must both be codes of shape (n, {self.latent}), got "
+                f"{tuple(start.shape)} and {tuple(end.shape)}"
+            )
+        shares = [k / (steps - 1) for k in range(steps)]
+        return torch.stack([self.decode(torch.lerp(start, end, share)) for share in shares])
+
     def error(self, x: Tensor, seen: Tensor) -> Tensor:
         """Mean over points of ‖x − reconstruct(seen)‖²."""
         return squared_error(x, self.reconstruct(seen)).mean()
