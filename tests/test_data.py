@@ -114,7 +114,7 @@ class TestMemory:
 
     def test_more_than_the_memory_is_refused(self, monkeypatch):
         monkeypatch.setattr(dataset, "available_memory", lambda: 2**10)
-        refused(np.zeros((1000, 3)), "GiB of memory", "--max-samples")
+        refused(np.zeros((1000, 3)), "GiB of memory and may take", "--max-samples")
         assert len(read(np.zeros((1000, 3)), max_samples=10)) == 10
         monkeypatch.setattr(dataset, "available_memory", lambda: None)
         assert len(read(np.zeros((1000, 3)))) == 1000

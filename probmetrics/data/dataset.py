@@ -220,11 +220,11 @@ def named_path(path: Any) -> Any:
 
 def refuse_beyond_memory(size: float | int, source: str, remedy: str) -> None:
     """Refuse what cannot fit into the memory that is left, before it is asked for."""
-    left = available_memory()
-    if left is not None and size > 0.8 * left:
+    free = available_memory()
+    if free is not None and size > 0.8 * free:
         raise DataError(
-            f"{source} needs {size / 2**30:.1f} GiB of memory and {left / 2**30:.1f} GiB are "
-            f"free; {remedy}"
+            f"{source} needs {size / 2**30:.1f} GiB of memory and may take "
+            f"{0.8 * free / 2**30:.1f} GiB, four fifths of what is free; {remedy}"
         )
 
 
