@@ -226,6 +226,25 @@ def test_collections_and_forward():
     close(alone.compute(), found["fd"])
 
 
+def test_collections_keep_what_each_metric_keeps():
+    made = {
+        "a": metrics.EnergyDistance(capacity=20),
+        "b": metrics.KernelDistance(capacity=60),
+        "c": metrics.CMMD(capacity=60, seed=1),
+        "d": metrics.EnergyDistance(encoder=lambda rows: rows.clamp(max=9.0)),
+        "e": metrics.EnergyDistance(),
+        "f": metrics.SlicedWasserstein(),
+    }
+    collection = torchmetrics.MetricCollection(copy.deepcopy(made))
+    parts = [z[:80].split(8) for z in (REAL + torch.arange(90.0).unsqueeze(-1), FAKE)]
+    for x, y in zip(*parts, strict=True):
+        for metric in (collection, *made.values()):
+            metric.update(real=x, fake=y)
+    assert sorted(map(len, collection.compute_groups.values())) == [1, 1, 1, 1, 2]
+    for name, value in collection.compute().items():
+        close(value, made[name].compute())
+
+
 def test_two_processes_agree_with_one(tmp_path):
     script = Path(__file__).parent / "fixtures" / "synchronise.py"
     done = subprocess.run(

@@ -1,6 +1,7 @@
 """What every metric shares: feeding, merging, synchronising, intervals and provenance."""
 
 import abc
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,9 @@ class AbstractMetric(torchmetrics.Metric, abc.ABC):
         self.encoder = encoder
         self.seed = checks.count(seed, "seed", minimum=0)
         self._kept = self.accumulators()
+        # Collections share the state of metrics whose states are equal after the first batch; those
+        # that would treat later batches differently must not look equal.
+        self.add_state("kept_as", _signature(self._kept, encoder), "max")
         for side in self.sides:
             self.add_state(f"{side}_count", torch.zeros((), dtype=torch.int64), "sum")
             for kind, keeper in self._kept.items():
@@ -178,6 +182,8 @@ class AbstractMetric(torchmetrics.Metric, abc.ABC):
         if None not in (mine, theirs) and mine != theirs:
             raise ValueError(f"cannot merge {theirs} features into {mine}")
         for name in self._defaults:  # this one's rows first, so that streams join in order
+            if name == "kept_as":
+                continue
             held, new = getattr(self, name), getattr(other, name)
             if isinstance(held, Tensor):
                 setattr(self, name, held + new.to(held.device))
@@ -279,6 +285,12 @@ def described(encoder: Any) -> dict[str, Any]:
         return dict(encoder.provenance)
     name = getattr(encoder, "__name__", None) or type(encoder).__name__
     return {"name": name}
+
+
+def _signature(kept: dict[str, AbstractAccumulator], encoder: Any) -> Tensor:
+    """Small numbers that differ where what is kept or what makes the features differs."""
+    digest = hashlib.sha256(f"{kept} {id(encoder)}".encode()).digest()
+    return torch.tensor(list(digest[:8]), dtype=torch.int64)
 
 
 def _same(mine: Any, theirs: Any) -> bool:
