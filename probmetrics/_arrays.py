@@ -162,6 +162,8 @@ def to_numpy(result: Any) -> Any:
 
 
 def _from_numpy(value: Any, name: str) -> Tensor:
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked values; drop or impute these before comparing")
     if type(value).__name__ == "DataFrame" and hasattr(value, "to_numpy"):
         array = value.to_numpy()
     else:

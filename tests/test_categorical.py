@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from probmetrics.twosample import categorical_test, mixed_test
+from probmetrics.twosample import categorical_test, energy_test, mixed_test, two_sample_test
 from probmetrics.twosample.categorical import STATISTICS
 
 
@@ -113,3 +113,23 @@ def test_complex_numbers_are_no_categories():
     values = np.arange(6) + 1j
     with pytest.raises(TypeError, match="x is complex"):
         mixed_test(values, values)
+
+
+def test_times_are_numbers_and_masks_are_seen():
+    start, later = (pd.date_range(year, periods=12) for year in ("2020", "2021"))
+    tables = [pd.DataFrame({"t": days}) for days in (start, later)]
+    for x, y in (tables, [days.to_series() for days in (start, later)], [start, later]):
+        result = two_sample_test(x, y, generator=0, permutations=99)
+        assert result.details["chosen"] == "mixed"
+        assert result.details["categorical"] == ()
+        assert result.reject()
+    with pytest.raises(ValueError, match=r"misses|nan"):
+        mixed_test(tables[0].replace(start[3], pd.NaT), tables[1])
+    values = np.ma.masked_array(np.arange(12.0), mask=np.arange(12) > 9)
+    for test in (two_sample_test, mixed_test, energy_test):
+        with pytest.raises(ValueError, match="x has masked values"):
+            test(values, np.arange(9.0))
+
+
+def test_statistics_of_no_difference_are_zero():
+    assert "=0," in repr(categorical_test(list("ab"), list("cd"), level=0.9))

@@ -84,7 +84,7 @@ def min_p(
     plus = 0 if exact else 1
     joint = [int((smallest <= log + slack).sum()) / len(smallest) for log in logs[mine].tolist()]
     return MinP(
-        observed=float(score[mine]),
+        observed=float(score[mine]) + 0.0,  # no −0
         null=others,
         exceedances=exceedances,
         pvalue=(plus + exceedances) / (plus + len(others)),

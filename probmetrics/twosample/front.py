@@ -30,7 +30,7 @@ from probmetrics.twosample.kernel import energy_test, mmd_test
 from probmetrics.twosample.ksample import disco_test
 from probmetrics.twosample.large import incomplete_mmd_test, random_feature_test
 from probmetrics.twosample.locations import characteristic_function_test, mean_embedding_test
-from probmetrics.twosample.mixed import is_categorical, mixed_test, table_columns
+from probmetrics.twosample.mixed import has_times, is_categorical, mixed_test, table_columns
 from probmetrics.twosample.result import TestResult
 from probmetrics.twosample.selected import selected_kernel_test
 from probmetrics.twosample.sinkhorn import sinkhorn_test
@@ -94,8 +94,8 @@ def two_sample_test(
 
     - one column of categories (text, booleans, categories): ``"chi2"``, the χ² statistic
       calibrated by permutation, which for such data leaves nothing to gain;
-    - tables with columns of categories among others: ``"mixed"``, a product kernel, which also
-      sees differences in the dependence between columns of either kind;
+    - tables with columns of categories or of times among others: ``"mixed"``, a product kernel,
+      which also sees differences in the dependence between columns of either kind;
     - numbers, up to 2,000 points in all: ``"fused"``, kernels of many scales and the energy
       distance together. No single kernel is best against all alternatives; this test stays close
       to the best one, at about twenty times the cost of one of them;
@@ -180,6 +180,8 @@ def choose(x: Any, y: Any) -> str:
         ]
         if any(categories):
             return "chi2" if len(categories) == 1 else "mixed"
+        if has_times(x) or has_times(y):
+            return "mixed"
     points = len(x) + len(y)
     if points <= FUSED:
         return "fused"

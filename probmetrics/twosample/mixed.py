@@ -198,11 +198,13 @@ def table_columns(table: Any, name: str) -> list[np.ndarray]:
     if hasattr(table, "columns"):
         columns = [_column(table[label]) for label in table.columns]
     else:
+        if np.ma.is_masked(table):
+            raise ValueError(f"{name} has masked values; drop or impute these before comparing")
         array = np.asarray(table)
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2:
             raise ValueError(f"{name} must be a table of shape (n, d), got shape {array.shape}")
-        columns = [_plain(column) for column in array.T]
+        columns = [_column(column) for column in array.T]
     if not columns or len(columns[0]) < 2:
         raise ValueError(f"{name} needs at least one column and two rows")
     if any(column.dtype.kind == "c" for column in columns):
@@ -218,6 +220,13 @@ def _column(series: Any) -> np.ndarray:
     if array.dtype.kind in "mM":
         return np.where(np.isnat(array), np.nan, array.astype(np.int64).astype(np.float64))
     return _plain(array)
+
+
+def has_times(table: Any) -> bool:
+    """Whether a table has columns of times or durations, which are numbers to ``mixed_test``."""
+    if hasattr(table, "columns"):
+        return any(np.asarray(table[label]).dtype.kind in "mM" for label in table.columns)
+    return not isinstance(table, Tensor) and np.asarray(table).dtype.kind in "mM"
 
 
 def is_categorical(column: np.ndarray) -> bool:
