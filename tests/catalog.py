@@ -304,3 +304,61 @@ TWO_SAMPLE_TESTS: dict[str, Callable[..., Any]] = {
     "es": functools.partial(twosample.univariate_test, statistic="es"),
     "wasserstein": twosample.wasserstein_test,
 }
+
+
+@dataclass(frozen=True)
+class Mover:
+    """A public function of ``probmetrics.transport``, and what it moves onto what."""
+
+    name: str
+    takes: str  # "samples", "line", "histograms" (p, q, cost)
+    options: dict[str, Any] = field(default_factory=dict)
+    balanced: bool = True  # wants weights that sum to one
+
+    def __call__(self, first, second, *rest, **more):
+        options = {**self.options, **more}
+        return getattr(probmetrics, self.name)(first, second, *rest, **options)
+
+    def __repr__(self):
+        return " ".join([self.name, *(f"{v}" for v in self.options.values() if type(v) is str)])
+
+
+_LOOSE = {"tolerance": 1e-3}
+_SEED = {"generator": 0}
+MOVERS = [
+    Mover("wasserstein", "samples"),
+    Mover("exact_transport", "samples"),
+    Mover("partial_wasserstein", "samples", {"mass": 0.5}, balanced=False),
+    Mover("partial_transport", "samples", {"mass": 0.5}, balanced=False),
+    *(
+        Mover(name, "samples", {"penalty": 1.0, "divergence": kind}, balanced=False)
+        for name in ("unbalanced_wasserstein", "unbalanced_transport")
+        for kind in ("kl", "tv")
+    ),
+    Mover("sinkhorn", "samples", _LOOSE),
+    Mover("sinkhorn", "samples", {"reach": 1.0, "penalty": "kl", **_LOOSE}, balanced=False),
+    Mover("sinkhorn", "samples", {"reach": 1.0, "penalty": "tv", **_LOOSE}, balanced=False),
+    Mover("sinkhorn_divergence", "samples", _LOOSE),
+    Mover("multiscale_transport", "samples", {"tolerance": 1.0}),
+    Mover("sliced_wasserstein", "samples", {"projections": 4, **_SEED}),
+    Mover("sliced_wasserstein_estimate", "samples", {"projections": 4, **_SEED}),
+    Mover("max_sliced_wasserstein", "samples", {"restarts": 0, "steps": 2, **_SEED}),
+    Mover("max_sliced_direction", "samples", {"restarts": 0, "steps": 2, **_SEED}),
+    Mover("projected_wasserstein", "samples", {"k": 1, "projections": 2, **_SEED}),
+    *(
+        Mover(name, "line")
+        for name in (
+            "wasserstein_1d",
+            "circular_wasserstein",
+            "cdf_distance",
+            "cramer_distance",
+            "kolmogorov_distance",
+        )
+    ),
+    Mover("earth_mover", "histograms"),
+    Mover("histogram_transport", "histograms"),
+    Mover("entropic_earth_mover", "histograms", _LOOSE),
+]
+# Public functions of ``transport`` that take other things, with tests of bad input of their own.
+CENTRES = {"sinkhorn_barycenter", "sinkhorn_barycenter_points", "wasserstein_1d_barycenter"}
+SECOND = {"sinkhorn_hessian_product"}
