@@ -104,7 +104,8 @@ def compare(
         typer.Option(
             help="Distances, comma-separated, among mmd, energy, sliced_wasserstein, wasserstein, "
             "wasserstein_1d, frechet, frechet_infinity, kid, cmmd, precision, recall, density, "
-            "coverage, vendi; by default those that suit the data."
+            "coverage, vendi, sinkhorn, mauve, bins, one_nn, logistic, parzen; by default "
+            "those that suit the data."
         ),
     ] = None,
     permutations: Annotated[int, typer.Option(help="Random labelings per test.")] = 999,
@@ -130,6 +131,13 @@ def compare(
     ] = None,
     encoder: Annotated[str | None, typer.Option(help=cli_evaluation.ENCODER)] = None,
     cache: Annotated[Path | None, typer.Option(help=cli_evaluation.CACHE)] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read .npy and Parquet in one pass and constant memory; by default from 1 GB on.",
+        ),
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a self-contained page with pictures.")
     ] = None,
@@ -172,6 +180,7 @@ def compare(
         level=level,
         seed=seed,
         max_samples=max_samples,
+        stream=stream,
         scale=scale,
         image_size=image_size,
         key=key,

@@ -20,7 +20,9 @@ from probmetrics.report.encoding import choose_encoder
 from probmetrics.report.inputs import Pair, read_pair
 from probmetrics.report.measures import Measurement, measure
 from probmetrics.report.metrics import choose_metrics
+from probmetrics.report.streaming import streamed
 from probmetrics.report.verdict import Verdict, judge
+from probmetrics.report.whole import Whole
 from probmetrics.twosample.result import TestResult
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class Comparison:
         copying: What the training set says about B; None where none was given.
         classes: The classes of labelled samples, the farthest apart first.
         covered: For models and images: the rows of A that B covers worst, and best.
+        whole: Of data that was streamed: distances between all rows. The rest then is about
+            random samples of them.
     """
 
     verdict: Verdict
@@ -78,6 +82,7 @@ class Comparison:
     copying: Copying | None = None
     classes: tuple[ClassScore, ...] = ()
     covered: tuple[tuple[Covered, ...], tuple[Covered, ...]] = ((), ())
+    whole: Whole | None = None
 
     @property
     def names(self) -> tuple[str, str]:
@@ -120,7 +125,8 @@ class Comparison:
 
     def __repr__(self) -> str:
         copied = "" if self.copying is None else f"\n{self.copying.sentence}"
-        return f"{self.verdict}{copied}\n\n{self.table}"
+        whole = "" if self.whole is None else f"\n\n{self.whole}"
+        return f"{self.verdict}{copied}\n\n{self.table}{whole}"
 
 
 def compare(
@@ -142,6 +148,7 @@ def compare(
     train: Any = None,
     encoder: Any = None,
     cache: "str | PathLike[str] | None" = None,
+    stream: bool | None = None,
     command: str | None = None,
 ) -> Comparison:
     """Compare two samples: are they from the same distribution, and if not, where do they differ?
@@ -159,7 +166,8 @@ def compare(
             column names, as many names as there are columns name them.
         metrics: Names among ``mmd``, ``energy``, ``sliced_wasserstein``, ``wasserstein``,
             ``wasserstein_1d`` (one column), ``frechet``, and for models ``frechet_infinity``,
-            ``kid``, ``cmmd``, ``precision``, ``recall``, ``density``, ``coverage``, ``vendi``;
+            ``kid``, ``cmmd``, ``precision``, ``recall``, ``density``, ``coverage``, ``vendi``,
+            ``sinkhorn``, ``mauve``, ``bins``, ``one_nn``, ``logistic``, ``parzen``;
             None takes those that suit the data, and those for models with ``train`` or
             ``encoder``.
         permutations: Random labelings per test.
@@ -183,6 +191,10 @@ def compare(
             ``"inception-clean"``, ``"efficientnet"``. One pass feeds everything.
         cache: Folder where features are kept under a hash of content and encoder: a second run
             reads them, an interrupted one goes on.
+        stream: Read .npy files and Parquet data sets (files, or folders of them) in one pass and
+            constant memory; None does so from a gigabyte on. Dask arrays and data frames always
+            are. All rows then enter the sketches of ``whole``; tests, intervals and pictures are
+            of ``max_samples`` rows drawn from all.
         command: The command line to record, if there is one.
 
     Returns:
@@ -212,6 +224,21 @@ def compare(
     choose_metrics(metrics)  # an unknown name fails before anything is read
     names = _two_names(names)
     encoder = choose_encoder(encoder)
+    whole: Whole | None = None
+    if train is None and encoder is None:
+        passed = streamed(
+            x,
+            y,
+            stream=stream,
+            columns=columns,
+            seed=seed,
+            max_samples=max_samples,
+            scale=scale,
+            progress=progress,
+        )
+        if passed is not None:
+            x, y, whole = passed
+            columns = None
     pair = read_pair(
         x,
         y,
@@ -280,6 +307,7 @@ def compare(
         copying=copying,
         classes=classes,
         covered=covered,
+        whole=whole,
     )
 
 

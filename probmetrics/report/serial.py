@@ -45,6 +45,7 @@ def as_dict(comparison: "Comparison") -> dict[str, Any]:
             name: [asdict(row) for row in rows]
             for name, rows in zip(("worst", "best"), comparison.covered, strict=True)
         },
+        "whole": None if comparison.whole is None else comparison.whole.as_dict(),
         "notes": list(comparison.notes),
         "provenance": asdict(comparison.provenance),
     }

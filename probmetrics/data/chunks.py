@@ -1,0 +1,166 @@
+"""Files larger than memory as rows in chunks: memory-mapped .npy arrays and Parquet data sets."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probmetrics.data.binary import load_npy
+from probmetrics.data.dataset import DataError, column_indices, shown
+
+ROWS = 2**17  # rows of a chunk
+NUMBERS = 2**23  # and most numbers in it
+LOOK = 2000  # rows looked at first
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """A file whose rows come in chunks.
+
+    Attributes:
+        source: The path.
+        columns: Names of the columns.
+        total: Rows.
+        kind: "array" or "table".
+        files: The .npy file, or the Parquet files.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    total: int
+    kind: str
+    files: tuple[Path, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, in double precision."""
+        return 8 * self.total * len(self.columns)
+
+    @property
+    def size(self) -> int:
+        """Rows of a chunk."""
+        return max(1, min(ROWS, NUMBERS // max(1, len(self.columns))))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Arrays of shape (≤ size, d), in the order of the file."""
+        if self.kind == "array":
+            yield from self._mapped()
+            return
+        parquet = _parquet(self.source)
+        for path in self.files:
+            with parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(self.size, columns=list(self.columns)):
+                    yield self._numbers(batch)
+
+    def look(self, rows: int = LOOK) -> np.ndarray:
+        """Some rows from all over the file, few enough to be read at once."""
+        if self.kind == "array":
+            step = max(1, self.total // rows)
+            return self._points(load_npy(self.files[0], self.source)[::step][:rows])
+        parquet = _parquet(self.source)
+        found, places = [], self._places()
+        chosen = places[:: math.ceil(len(places) / 16)]
+        for path, group in chosen:
+            with parquet.ParquetFile(path) as file:
+                names = list(self.columns)
+                batches = file.iter_batches(
+                    rows // len(chosen) + 1, row_groups=[group], columns=names
+                )
+                found.append(self._numbers(next(iter(batches))))
+        return np.concatenate(found)
+
+    def _places(self) -> list[tuple[Path, int]]:
+        """All row groups that hold rows."""
+        parquet = _parquet(self.source)
+        found = []
+        for path in self.files:
+            about = parquet.read_metadata(path)
+            found += [(path, g) for g in range(about.num_row_groups) if about.row_group(g).num_rows]
+        return found
+
+    def _mapped(self) -> Iterator[np.ndarray]:
+        for start in range(0, self.total, self.size):
+            # mapped anew each time, so that pages read before do not stay
+            values = load_npy(self.files[0], self.source)
+            yield self._points(values[start : start + self.size])
+
+    def _points(self, values: Any) -> np.ndarray:
+        values = np.asarray(values)
+        values = values if values.dtype.kind == "f" else values.astype(np.float64)
+        return np.ascontiguousarray(values.reshape(len(values), -1))
+
+    def _numbers(self, batch: Any) -> np.ndarray:
+        columns = [c.to_numpy(zero_copy_only=False) for c in batch.columns]
+        kind = np.result_type(*columns)
+        values = np.empty((batch.num_rows, len(columns)), kind if kind.kind == "f" else np.float64)
+        for j, column in enumerate(columns):
+            values[:, j] = column
+        return values
+
+
+def chunks_of(source: Any, columns: Sequence[str | int] | None = None) -> Chunks | None:
+    """The file as chunks, or None for sources that are not a .npy file or Parquet data set."""
+    if not isinstance(source, str | Path) or str(source).startswith("data:"):
+        return None
+    path = Path(source).expanduser()
+    if path.suffix == ".npy" and path.is_file():
+        return _array(path, str(source), columns)
+    if path.suffix == ".parquet" and path.is_file():
+        return _table((path,), str(source), columns)
+    if path.is_dir() and (files := sorted(path.rglob("*.parquet"))):
+        return _table(tuple(files), str(source), columns)
+    return None
+
+
+def _array(path: Path, source: str, columns: Sequence[str | int] | None) -> Chunks:
+    values = load_npy(path, source)
+    if values.ndim == 0 or values.dtype.kind not in "fiub":
+        raise DataError(
+            f"{source} holds {values.dtype} of shape {values.shape}, not rows of numbers"
+        )
+    d = math.prod(values.shape[1:])
+    names = [f"column_{j}" for j in range(d)]
+    if columns is not None:
+        raise DataError(f"{source}: columns= is for tables when data is streamed; save the columns")
+    return Chunks(source, tuple(names), len(values), "array", (path,))
+
+
+def _table(files: tuple[Path, ...], source: str, columns: Sequence[str | int] | None) -> Chunks:
+    parquet = _parquet(source)
+    try:
+        schema = parquet.read_schema(files[0])
+        total = sum(parquet.read_metadata(path).num_rows for path in files)
+    except Exception as error:  # pyarrow raises its own errors, OSError, ValueError, …
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise DataError(f"{source} is damaged or not Parquet ({shown(reason, 120)})") from error
+    known = [str(name) for name in schema.names]
+    numeric = [n for n in known if _numeric(str(schema.field(n).type))]
+    wanted = (
+        numeric if columns is None else [known[i] for i in column_indices(columns, known, source)]
+    )
+    text = [name for name in (known if columns is None else wanted) if name not in numeric]
+    if text or not wanted or not total:
+        raise DataError(
+            f"{source}: column {text[0]!r} holds {schema.field(text[0]).type}; choose numeric "
+            f"ones with columns={numeric[:5]!r}"
+            if text
+            else f"{source} is empty: {total} rows and {len(wanted)} columns"
+        )
+    return Chunks(source, tuple(wanted), total, "table", files)
+
+
+def _numeric(kind: str) -> bool:
+    return kind.startswith(("int", "uint", "float", "double", "half", "bool", "decimal"))
+
+
+def _parquet(source: str) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(
+            f"{source}: reading Parquet needs pyarrow; pip install 'probmetrics[tables]'"
+        ) from error
+    return pyarrow.parquet
