@@ -408,6 +408,16 @@ class TestInputs:
             quick(x, y, **options)
         assert "\n" not in str(error.value)
 
+    @pytest.mark.parametrize("train", [None, normal(9)], ids=["no training set", "training set"])
+    def test_nothing_is_no_sample(self, train):
+        for x, y in ((None, normal(9)), (normal(9), None)):
+            with pytest.raises(TypeError, match="got NoneType; wanted a path"):
+                quick(x, y, train=train)
+
+    def test_metrics_are_names(self):
+        with pytest.raises(TypeError, match="metrics must be names"):
+            quick(normal(9), normal(9), metrics=3)
+
     def test_what_cannot_fit_is_refused(self, monkeypatch):
         from probmetrics.data import dataset
 

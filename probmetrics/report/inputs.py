@@ -130,12 +130,12 @@ def read_pair(
         options: Passed to ``probmetrics.data.read``.
     """
     columns = column_names(columns)
+    wanted = [(x, names[0], max_samples), (y, names[1], max_samples)]
+    if train is not None:
+        wanted.append((train, TRAINING, None))
     sides = [
         _side(source, name, columns, most, seed + i, options, (encoder, cache))
-        for i, (source, name, most) in enumerate(
-            ((x, names[0], max_samples), (y, names[1], max_samples), (train, TRAINING, None))
-        )
-        if source is not None
+        for i, (source, name, most) in enumerate(wanted)
     ]
     first, second, notes = _aligned(*sides[:2])
     training = _aligned(first, sides[2])[1] if len(sides) == 3 else None

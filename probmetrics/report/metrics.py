@@ -130,6 +130,8 @@ def choose_metrics(
     if wanted is None:
         usual = OF_MODELS if of_models else ON_THE_LINE if d == 1 else IN_SPACE
         return [METRICS[name] for name in usual]
+    if not isinstance(wanted, str | Sequence):
+        raise TypeError(f"metrics must be names, e.g. 'mmd,energy', got {wanted!r}")
     names = wanted.split(SEPARATORS) if isinstance(wanted, str) else list(wanted)
     names = [name.strip() if isinstance(name, str) else name for name in names]
     names = list(dict.fromkeys(name for name in names if name != ""))
