@@ -26,11 +26,12 @@ from probmetrics.pairwise.tiled import (
     fold_by_recomputation,
     neighbors,
 )
-from probmetrics.pairwise.tiles import Pairs
+from probmetrics.pairwise.tiles import Pairs, retried
 from probmetrics.pairwise.total import TiledTotal
 
 BACKENDS = ("auto", "dense", "tiled", "fused")
-SMALL = 2**12  # pairs below which the plain dense lines are fastest
+SMALL = 2**12  # pairs below which the plain dense lines are fastest …
+COORDINATES = 2**15  # … or pairs · d
 DENSE_BYTES = 2**33  # a dense matrix larger than this is refused
 
 
@@ -112,6 +113,12 @@ def _embedded_pairs(
         return _dense(ground, reduction, fx, fy)
     if choice == "fused":
         return reduce_fused(ground, reduction, fx, fy, batch)
+    return retried(lambda: _in_tiles(ground, reduction, fx, fy, batch))
+
+
+def _in_tiles(
+    ground: AbstractGround, reduction: AbstractReduction, fx: Tensor, fy: Tensor, batch: torch.Size
+) -> Any:
     if any(True for _ in ground.tensors()) or _needs_recomputation(ground, fx, fy):
         entries = math.prod(batch)
         return fold_by_recomputation(ground, reduction, fx, fy, entries)
@@ -141,7 +148,9 @@ def choose_backend(
         reason = unavailable(ground, reduction, x)
     if backend == "auto":
         fusible = x.is_cuda and reason is None
-        return "dense" if pairs <= SMALL else "fused" if fusible else "tiled"
+        if pairs <= SMALL or pairs * x.shape[-1] <= COORDINATES:
+            return "dense"
+        return "fused" if fusible else "tiled"
     if backend == "fused" and reason is not None:
         raise ValueError(f"{reason}; use backend='tiled' (or 'auto')")
     needed = pairs * x.element_size()

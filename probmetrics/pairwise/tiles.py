@@ -1,7 +1,9 @@
 """Samples prepared so that one matrix product gives a tile of any ground."""
 
-from collections.abc import Iterator, Sequence
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +21,9 @@ ROWS = 512
 COLUMNS = 512
 SMALL = 2**16  # pairs of a problem that is too small to be split
 TOGETHER = 2**20  # entries of a tile of many small problems
-CUDA_TILE = 2**24  # entries of a tile on a device with many cores
+CUDA_TILE = 2**24  # entries of a tile on a device with many cores,
+SMALLER = 2**20  # and once its memory has run out
+tile_entries = contextvars.ContextVar("tile_entries", default=CUDA_TILE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,25 @@ def blocks(length: int, size: int) -> list[slice]:
     return [slice(i, min(i + size, length)) for i in range(0, length, size)]
 
 
+def retried(sweep: Callable[[], Any]) -> Any:
+    """A sweep over tiles; where the device's memory runs out, once more over smaller ones."""
+    try:
+        return sweep()
+    except torch.OutOfMemoryError:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    token = tile_entries.set(SMALLER)
+    try:
+        return sweep()
+    except torch.OutOfMemoryError as error:
+        raise torch.OutOfMemoryError(
+            f"the samples do not fit beside tiles of {SMALLER} pairs: use fewer points per call, "
+            f"backend=Sharded(...) over more devices, or the CPU ({error})"
+        ) from error
+    finally:
+        tile_entries.reset(token)
+
+
 class Pairs:
     """Two flattened samples and a ground, ready to be evaluated tile by tile.
 
@@ -48,7 +71,7 @@ class Pairs:
     """
 
     def __init__(self, ground: AbstractGround, x: Tensor, y: Tensor) -> None:
-        self.same = y is x
+        self.same, self.most = y is x, tile_entries.get()  # threads have contexts of their own
         x, y = x.detach(), y.detach()
         self.ground = ground
         self.batch, self.n, self.d = x.shape
@@ -165,9 +188,10 @@ class Pairs:
     def tile_shape(self) -> tuple[int, int, int]:
         """Batch entries, rows and columns of a tile that stays in cache."""
         if self.u.device.type != "cpu":
-            side = int(CUDA_TILE**0.5)
+            most = self.most
+            side = int(most**0.5)
             rows, columns = min(self.n, side), min(self.m, side)
-            return max(1, CUDA_TILE // (rows * columns)), rows, columns
+            return max(1, most // (rows * columns)), rows, columns
         if self.together:
             return max(1, TOGETHER // (self.n * self.m)), self.n, self.m
         rows, columns = min(self.n, ROWS), min(self.m, COLUMNS)

@@ -1,0 +1,94 @@
+"""What a device needs, told without one: losses read no values, and memory that runs out once."""
+
+import contextlib
+
+import pytest
+import torch
+
+from probmetrics import energy_distance, losses, mmd
+from probmetrics.pairwise import KSmallest, WeightedSum, reduce_pairs, tiles
+from probmetrics.pairwise.costs import Euclidean
+from probmetrics.pairwise.kernels import RationalQuadratic, gaussian_mixture
+
+SAMPLE_LOSSES = {
+    "mmd": losses.MMDLoss,
+    "mmd root": lambda: losses.MMDLoss(RationalQuadratic(1.0, 1.0), unbiased=False, root=True),
+    "mmd mixture": lambda: losses.MMDLoss(gaussian_mixture([0.5, 1.0])),
+    "energy": losses.EnergyLoss,
+    "energy root": lambda: losses.EnergyLoss(1.5, root=True),
+    "wasserstein_1d": losses.Wasserstein1dLoss,
+}
+
+
+@pytest.fixture
+def no_autocast(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+
+
+@pytest.mark.parametrize("n", [8, 300])
+@pytest.mark.parametrize("name", SAMPLE_LOSSES)
+def test_losses_read_no_value_of_the_device(name, n, no_autocast):
+    """The meta device has shapes and no values: whatever would wait for a device fails on it."""
+    d = 1 if name == "wasserstein_1d" else 3
+    x = torch.empty(n, d, device="meta", requires_grad=True)
+    y = torch.empty(n + 1, d, device="meta", requires_grad=True)
+    value = SAMPLE_LOSSES[name]()(x, y)
+    value.backward()
+    assert value.shape == ()
+    assert value.device.type == x.grad.device.type == "meta"
+    assert x.grad.shape == x.shape
+    assert y.grad.shape == y.shape
+
+
+def test_neighbours_and_sums_read_no_value_of_the_device():
+    x = torch.empty(400, 3, device="meta")
+    values, indices = reduce_pairs(Euclidean(), KSmallest(5, skip_self=True), x)
+    assert values.shape == indices.shape == (400, 5)
+    assert reduce_pairs(Euclidean(), WeightedSum(), x, x[:90]).shape == (400,)
+
+
+@pytest.mark.parametrize("name", ["sinkhorn", "frechet", "wasserstein"])
+def test_solvers_that_decide_by_values_are_known(name, no_autocast):
+    """They look at their error between steps, or solve on the CPU; docs/scaling.md lists them."""
+    x = torch.empty(8, 3, device="meta", requires_grad=True)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        losses.named_loss(name)(x, torch.empty(8, 3, device="meta"))
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_memory_that_runs_out_is_asked_for_less_once(failures, monkeypatch):
+    x, y = torch.randn(2, 200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    wanted = energy_distance(x, y, backend="tiled")
+    asked = []
+    usual = tiles.Pairs.row_blocks
+
+    def scarce(pairs):
+        asked.append(tiles.tile_entries.get())
+        if len(asked) <= failures:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return usual(pairs)
+
+    monkeypatch.setattr(tiles.Pairs, "row_blocks", scarce)
+    if failures == 1:
+        torch.testing.assert_close(energy_distance(x, y, backend="tiled"), wanted)
+        assert asked[:2] == [tiles.CUDA_TILE, tiles.SMALLER]
+        assert tiles.tile_entries.get() == tiles.CUDA_TILE
+    else:
+        with pytest.raises(torch.OutOfMemoryError, match="use fewer points per call"):
+            energy_distance(x, y, backend="tiled")
+
+
+def test_tiles_of_a_device_cover_the_matrix_at_any_size():
+    for entries in (tiles.CUDA_TILE, tiles.SMALLER, 2**8):
+        token = tiles.tile_entries.set(entries)
+        try:
+            pairs = tiles.Pairs(Euclidean(), *torch.empty(2, 3, 100, 2, device="meta"))
+            e, rows, columns = pairs.tile_shape()
+            assert e * rows * columns <= max(entries, 100)
+        finally:
+            tiles.tile_entries.reset(token)
+
+
+def test_different_devices_are_refused():
+    with pytest.raises(ValueError, match="x is on cpu and y on meta"):
+        mmd(torch.zeros(3, 2), torch.zeros(3, 2, device="meta"))
