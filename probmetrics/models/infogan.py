@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 
 from probmetrics import _checks as checks
 from probmetrics.losses import Adversarial, AdversarialLoss, GradientPenalty, information_bound
+from probmetrics.losses.precision import wide
 from probmetrics.models import nets
 from probmetrics.models.base import Batch, Objective, Seed, Shape, arc, as_shape
 from probmetrics.models.implicit import ImplicitModel
@@ -174,8 +175,7 @@ class InfoGAN(ImplicitModel):
 
     def information(self, z: Tensor, points: Tensor) -> Tensor:
         """Lower bound of the information between the codes in z and the points, in nats."""
-        read = self.reader(points)
-        read = read.float() if read.dtype in (torch.float16, torch.bfloat16) else read
+        read = wide(self.reader(points))
         total = z.new_zeros(())
         if self.classes:
             uniform = torch.full((self.classes,), 1.0 / self.classes, device=z.device)
