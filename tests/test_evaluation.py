@@ -148,6 +148,32 @@ def test_scores_are_the_metrics():
     assert "distances" in result.figures  # scores of which more is better stay out of it
 
 
+def test_further_scores_by_name():
+    names = "sinkhorn,mauve,bins,one_nn,logistic,parzen"
+    near = quick(normal(80, 0), normal(70, 1), metrics=names).measurements
+    far = quick(normal(80, 0), normal(70, 1, 3.0), metrics=names).measurements
+    for close, apart in zip(near, far, strict=True):
+        assert close.interval.low <= close.value <= close.interval.high
+        assert close.floor is not None
+        sign = 1 if close.metric.better == "lower" else -1
+        assert sign * apart.value > sign * close.value
+    found = {m.metric.name: m.value for m in far}
+    expected = metrics.two_sample_accuracy(normal(80, 0), normal(70, 1, 3.0)).accuracy
+    assert found["one_nn"] == expected
+    assert found["mauve"] < 0.1 < near[1].value
+
+
+def test_copying_has_intervals_even_where_no_cell_holds_both():
+    train, real = normal(800, 0), normal(500, 1)
+    collapsed = 1e-3 * normal(500, 2) + 60.0
+    for fake in (normal(500, 3), collapsed):
+        copying = quick(real, fake, train=train, metrics="frechet").copying
+        score = copying.scores[-1]
+        assert score.name == "copying_score"
+        assert score.low <= score.value <= score.high
+    assert score.value > 10
+
+
 def test_the_worst_covered_rows_lead():
     x = np.r_[normal(40, 0), normal(7, 1, 50.0)]
     worst, best = quick(x, normal(40, 2), train=normal(40, 3), metrics="coverage").covered

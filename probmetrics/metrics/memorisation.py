@@ -188,18 +188,34 @@ def copying_score(
     y, train = _against(y, train)
     held_out, _ = plain(held_out, train, minimum=1, names=("held_out", "train"))
     cells = checks.count(cells, "cells", maximum=len(train))
-    mine, theirs = nearest(y, train)[0][:, 0], nearest(held_out, train)[0][:, 0]
-    cell_y, cell_p = _cells(train, (y, held_out), cells, generator)
+    placed = placed_in_cells(y, train, held_out, cells, generator)
+    return score_of_placed(*placed, share).to(y.dtype)
+
+
+def placed_in_cells(
+    y: Tensor, train: Tensor, held_out: Tensor, cells: int, generator: Any
+) -> tuple[Tensor, Tensor]:
+    """Squared distance to the training set and cell of each row of both samples, shape (·, 2)."""
+    where = _cells(train, (y, held_out), cells, generator)
+    placed = [
+        torch.stack([nearest(z, train)[0][:, 0], cell.double()], -1)
+        for z, cell in zip((y, held_out), where, strict=True)
+    ]
+    return placed[0], placed[1]
+
+
+def score_of_placed(mine: Tensor, theirs: Tensor, share: float = 0.01) -> Tensor:
+    """C_T from distances and cells, see ``copying_score``."""
     total = weight = 0.0
-    for cell in range(cells):
-        inside, outside = mine[cell_y == cell], theirs[cell_p == cell]
-        if not len(outside) or len(inside) < max(1.0, share * len(mine)):
+    for cell in theirs[:, 1].unique():
+        inside, outside = (z[z[:, 1] == cell, 0] for z in (mine, theirs))
+        if len(inside) < max(1.0, share * len(mine)):
             continue
         part = len(outside) / len(theirs)
         total, weight = total + part * float(mann_whitney(inside, outside)), weight + part
     if weight == 0:
         raise ValueError("no cell holds enough of both samples; use fewer cells or more points")
-    return mine.new_tensor(total / weight).to(y.dtype)
+    return mine.new_tensor(total / weight)
 
 
 @array_function

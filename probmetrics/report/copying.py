@@ -202,7 +202,7 @@ def _against_unseen(
     y: Tensor, train: Tensor, unseen: Tensor, level: float, seed: int
 ) -> tuple[float, Tensor, list[CopyScore]]:
     """The test of nearest-training distances, the unseen rows' distances, and two scores."""
-    from probmetrics.metrics.memorisation import copying_score, nearest_training
+    from probmetrics.metrics.memorisation import nearest_training
     from probmetrics.uncertainty import estimate
 
     found = nearest_training(y, train, unseen)
@@ -216,9 +216,24 @@ def _against_unseen(
             CopyScore(*_RATIO, float(found.ratio), float(interval.low), float(interval.high), 1.0)
         )
     cells = CELLS if min(len(y), len(unseen)) >= 50 * CELLS and len(train) >= 50 * CELLS else 1
-    value = copying_score(y, train, unseen, cells=cells, generator=seed)
-    scores.append(CopyScore(*_SCORE, float(value), None, None, 0.0))
+    try:
+        interval = _score(y, train, unseen, cells, level, seed)
+    except ValueError:  # no cell holds enough of both, or of a resample of both
+        interval = _score(y, train, unseen, 1, level, seed)
+    ends = float(interval.low), float(interval.high)
+    scores.append(CopyScore(*_SCORE, float(interval.value), *ends, 0.0))
     return float(found.pvalue), theirs, scores
+
+
+def _score(y: Tensor, train: Tensor, unseen: Tensor, cells: int, level: float, seed: int) -> Any:
+    """C_T with its interval, given the training set."""
+    from probmetrics.metrics.memorisation import placed_in_cells, score_of_placed
+    from probmetrics.uncertainty import estimate
+    from probmetrics.uncertainty.methods import Bootstrap
+
+    placed = placed_in_cells(y, train, unseen, cells, seed)
+    again = Bootstrap(replicates=200)
+    return to_numpy(estimate(score_of_placed, *placed, level=level, method=again, generator=seed))
 
 
 def _of_medians(first: Tensor, second: Tensor) -> Tensor:

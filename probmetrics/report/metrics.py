@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from probmetrics import _checks as checks
+from probmetrics.report.further import FURTHER
 from probmetrics.report.quality import QUALITY, Distance, Metric
 
 __all__ = ["METRICS", "OF_MODELS", "Distance", "Metric", "choose_metrics"]
@@ -104,7 +105,7 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }
-METRICS |= {metric.name: metric for metric in QUALITY}
+METRICS |= {metric.name: metric for metric in (*QUALITY, *FURTHER)}
 ON_THE_LINE = ("mmd", "energy", "wasserstein_1d", "frechet")
 IN_SPACE = ("mmd", "energy", "sliced_wasserstein", "wasserstein", "frechet")
 OF_MODELS = (
