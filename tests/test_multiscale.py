@@ -44,6 +44,29 @@ def test_bounds_enclose_the_linear_programme(n, m, d):
     assert solved.converged
 
 
+@pytest.mark.filterwarnings("ignore:the bounds of the transport cost differ")
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["lattice", "clusters", "scaled", "weighted"])
+def test_bounds_hold_on_hard_samples(kind, d):
+    x, y = draw(700, d), 1.2 * draw(600, d, seed=1) + 0.3
+    a = None
+    if kind == "lattice":
+        x, y = (2 * x).round(), (2 * y).round()
+    elif kind == "clusters":
+        x, y = (0.05 * z + 2 * (3 * z).round() for z in (x, y))
+    elif kind == "scaled":
+        x, y = (1e-3 * z * torch.arange(1.0, d + 1) + 1e2 for z in (x, y))
+    else:
+        a = draw(700, seed=2).square() * (draw(700, seed=3) > 0)
+        a = a / a.sum()
+    solved = multiscale_transport(x, y, a=a, root=False)
+    exact = exact_transport(x, y, a=a, root=False).cost
+    slack = 1e-8 * exact
+    assert solved.cost - solved.dual_gap - slack <= exact <= solved.cost + slack
+    assert solved.marginal_error < 1e-9
+    assert solved.dual_gap <= 0.5 * solved.cost + slack
+
+
 def test_levels(monkeypatch):
     monkeypatch.setattr(multiscale, "COARSE", 64)
     x, y = draw(1500, 2), draw(1400, 2, seed=1) * torch.tensor([1.5, 0.6]).double()

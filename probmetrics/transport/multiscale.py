@@ -81,6 +81,13 @@ def multiscale_transport(
         and 1.8 GB, with a gap of 0.3% of the spread. Computed in float64 on the CPU. In one
         dimension sorting is exact and is used.
 
+        Most of the gap is the plan's: where points fall into islands (coarse lattices, clusters
+        far apart) the last pairs do not connect them, and what remains of their masses goes far.
+        Against the programme on n = m = 2,000 and 4,000 points the lower bound was short by
+        0.01% to 0.2% on normal and rounded samples and 1% to 5% on clusters, the cost above by
+        1% to 12% and 16% to 26%. Where the gap matters there, use ``cost - dual_gap``, or
+        ``exact_transport`` up to some 20,000 points.
+
     References:
         Schmitzer (2019), "Stabilized sparse scaling algorithms for entropy regularized transport
         problems"; Mérigot (2011), "A multiscale approach to optimal transport".
