@@ -157,6 +157,15 @@ def test_extrapolation_takes_the_bias_off():
     assert abs(np.mean(found)) < 0.25 * np.mean(plain)  # truth is zero
 
 
+def test_the_error_of_an_extrapolation_knows_that_the_line_bends():
+    for seed in range(4):  # quarters have fewer rows than coordinates; the truth is zero
+        x, y = normal(160, 60, seed=2 * seed), normal(160, 60, seed=2 * seed + 1)
+        metric = metrics.FrechetDistance()
+        metric.update(real=x, fake=y)
+        for fit in (metrics.frechet_infinity(x, y, generator=seed), metric.extrapolated()):
+            assert abs(fit.value) < 3 * fit.standard_error < 0.5 * fit.values[0]
+
+
 def test_reference_statistics_stand_for_the_real_side(tmp_path):
     np.savez(tmp_path / "ref.npz", mu=REAL.mean(0).numpy(), sigma=np.cov(REAL.numpy().T))
     metric = metrics.FrechetDistance(reference=tmp_path / "ref.npz")

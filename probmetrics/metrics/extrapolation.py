@@ -71,9 +71,9 @@ def frechet_infinity(
 
     Notes:
         1 + 6·repeats distances. The standard error joins the sampling error of the distance
-        (influence function) with the scatter of the intercept over the partitions. Quarters with
-        fewer rows than coordinates leave the regime in which the bias is linear in 1/n; read the
-        value with care there.
+        (influence function), the scatter of the intercept over the partitions, and how far the
+        intercept of the two largest sizes is from it. Quarters with fewer rows than coordinates
+        leave the regime in which the bias is linear in 1/n: that distance then leads.
 
     References:
         Chong, Forsyth (2020), Effectively unbiased FID and Inception score and where to find them,
@@ -95,7 +95,8 @@ def frechet_infinity(
     value, slope = _line(stacked.mean(0), sizes)
     scatter = torch.stack([line[0] for line in lines]).var() / repeats
     sampling = estimate(frechet_distance, x.double(), y.double(), method="influence", generator=0)
-    error = (sampling.standard_error**2 + scatter).sqrt()
+    bent = _bend(stacked.mean(0), sizes).square()
+    error = (sampling.standard_error**2 + scatter + bent).sqrt()
     return Extrapolation(value, error, slope, sizes, stacked.mean(0))
 
 
@@ -130,16 +131,24 @@ def frechet_from_groups(
     sizes = tuple(round(total / level) for level in levels)
     curve = torch.stack(means)
     value, slope = _line(curve, sizes)
-    # The parts of one level average the same rows, so first-order terms agree between levels; the
-    # distance of the points from the line is what the line itself may be wrong by.
-    fitted = value + slope / torch.tensor(sizes, dtype=curve.dtype, device=curve.device)
-    own = (curve - fitted).square().sum() / max(1, len(levels) - 2)
+    # The parts of one level average the same rows, so first-order terms agree between levels.
+    own = _bend(curve, sizes).square()
     return Extrapolation(value, (sampling.to(own) + own).sqrt(), slope, sizes, curve)
 
 
 def _mean_of_parts(x: Tensor, y: Tensor, level: int) -> Tensor:
     parts = [frechet_distance(x[i::level], y[i::level]) for i in range(level)]
     return torch.stack(parts).double().mean()
+
+
+def _bend(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """How far the intercept of the two largest sizes is from that of all: what the line may miss.
+
+    Zero on a line; where parts have fewer rows than coordinates the points lie on a curve.
+    """
+    if len(sizes) < 3:
+        return torch.zeros_like(values[0])
+    return _line(values[:2], sizes[:2])[0] - _line(values, sizes)[0]
 
 
 def _line(values: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
