@@ -112,7 +112,7 @@ class TestArrayFiles:
         np.savez_compressed(path, VALUES)
         np.testing.assert_array_equal(read(path).values, VALUES)
         np.savez(path, a=VALUES, b=VALUES + 1)
-        refused(path, "2 arrays", "'a', 'b'", "key='a'")
+        refused(path, "2 arrays", "'a', 'b'", "key='a' (--key")
         refused(path, "no array called 'c'", "'a', 'b'", key="c")
         np.testing.assert_array_equal(read(path, key="b").values, VALUES + 1)
         path.write_bytes(path.read_bytes()[:100])

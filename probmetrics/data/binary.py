@@ -76,7 +76,7 @@ def chosen_key(keys: Sequence[str], source: str, key: str | None) -> str:
             hint = "; mu and sigma are statistics of a sample, see data.read_statistics"
         raise DataError(
             f"{source} holds {len(keys)} arrays, {listed(keys)}; "
-            f"choose one with key={shown(keys[0])}{hint}"
+            f"choose one with key={shown(keys[0])} (--key on the command line){hint}"
         )
     if key not in keys:
         raise DataError(f"{source} has no array called {shown(key)}; it holds {listed(keys)}")
