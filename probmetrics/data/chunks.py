@@ -11,8 +11,9 @@ import numpy as np
 from probmetrics.data.binary import load_npy
 from probmetrics.data.dataset import DataError, column_indices, shown
 
-ROWS = 2**17  # rows of a chunk
-NUMBERS = 2**23  # and most numbers in it
+ROWS = 2**16  # rows of a chunk
+NUMBERS = 2**22  # and most numbers in it
+BUFFER = 2**18  # bytes of a column read at once
 LOOK = 2000  # rows looked at first
 
 
@@ -51,9 +52,14 @@ class Chunks:
             return
         parquet = _parquet(self.source)
         for path in self.files:
-            with parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches(self.size, columns=list(self.columns)):
-                    yield self._numbers(batch)
+            # One row group at a time, in pieces: a reader holds on to what it has read.
+            for group in range(parquet.read_metadata(path).num_row_groups):
+                with parquet.ParquetFile(path, buffer_size=BUFFER) as file:
+                    names = list(self.columns)
+                    for batch in file.iter_batches(
+                        self.size, row_groups=[group], columns=names, use_threads=False
+                    ):
+                        yield self._numbers(batch)
 
     def look(self, rows: int = LOOK) -> np.ndarray:
         """Some rows from all over the file, few enough to be read at once."""
