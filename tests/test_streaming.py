@@ -98,7 +98,9 @@ def test_columns_by_name_and_bad_files(files, tmp_path):
     assert turned.whole.frechet == pytest.approx(float(frechet_distance(x, y)), rel=1e-6)
     y[3000, 1] = np.nan
     save(tmp_path / "bad.parquet", y)
-    with pytest.raises(DataError, match=r"bad.parquet: rows holds nan at row 144, column 1 .* from row 2,856 on"):
+    with pytest.raises(
+        DataError, match=r"bad.parquet: rows holds nan at row 144, column 1 .* from row 2,856 on"
+    ):
         compare(files / "x", tmp_path / "bad.parquet", stream=True, **OPTIONS)
     pandas.DataFrame({"a": ["u", "v"]}).to_parquet(tmp_path / "text.parquet")
     with pytest.raises(DataError, match="column 'a' holds"):

@@ -3,10 +3,8 @@ Scaling up: sketches that merge
 ===============================
 
 Data that never is in one place is compared by states that are small and merge: each part of the
-data is
-sketched where it lies, and the sketches are joined in any order. Here one sample is cut into
-parts that
-nobody sees together; how far are the answers from those of all rows?
+data is sketched where it lies, and the sketches are joined in any order. Here one sample is cut
+into parts that nobody sees together; how far are the answers from those of all rows?
 """
 
 # %%
