@@ -287,11 +287,15 @@ def power_table(results):
     yield "| --- | --- |" + " --- |" * (len(METHODS) + 1)
     for name in ROWS:
         found = results["rows"].get(name)
-        if found and all(method in found["methods"] for method in METHODS):
-            count = min(found["methods"][m]["repetitions"] for m in METHODS)
-            cells = " | ".join(f"{share(found, m):.3f}" for m in METHODS)
-            gap = share(found, "fused") - max(share(found, m) for m in SINGLE)
-            yield f"| {name} | {count} | {cells} | {gap:+.3f} |"
+        if found:
+            done = [m for m in METHODS if m in found["methods"]]
+            counts = sorted({found["methods"][m]["repetitions"] for m in done})
+            count = "–".join(str(k) for k in (counts[0], counts[-1])[: len(counts)])
+            cells = [f"{share(found, m):.3f}" if m in done else "–" for m in METHODS]
+            gap = "–"  # only over the same repetitions of all methods
+            if len(done) == len(METHODS) and len(counts) == 1:
+                gap = f"{share(found, 'fused') - max(share(found, m) for m in SINGLE):+.3f}"
+            yield f"| {name} | {count} | {' | '.join(cells)} | {gap} |"
 
 
 def published_table(results):
