@@ -5,6 +5,7 @@ from . import encoders as encoders
 from . import losses as losses
 from . import metrics as metrics
 from . import models as models
+from . import sketches as sketches
 from ._training import (
     CriticTraining as CriticTraining,
 )
@@ -699,6 +700,7 @@ __all__ = [
     "sinkhorn_divergence",
     "sinkhorn_hessian_product",
     "sinkhorn_test",
+    "sketches",
     "sliced_wasserstein",
     "sliced_wasserstein_estimate",
     "sliced_wasserstein_test",
