@@ -18,7 +18,7 @@ from probmetrics.twosample.kernel import pooled_gaussian
 from probmetrics.twosample.kernel_statistic import wide
 from probmetrics.twosample.multiplicity import adjust_pvalues
 from probmetrics.twosample.result import plain
-from probmetrics.uncertainty import estimate
+from probmetrics.uncertainty.estimate import estimate
 
 SHARES = ("cohen_d", "hedges_g", "cliffs_delta", "auc", "energy")
 ROWS_SHOWN = 10
