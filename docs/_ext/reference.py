@@ -28,12 +28,13 @@ PAGES = [
         ],
     ),
     ("metrics", "Metrics of generative models", [], ["probmetrics.metrics"]),
+    ("sketches", "Sketches of data larger than memory", [], ["probmetrics.sketches"]),
     ("losses", "Losses", [], ["probmetrics.losses"]),
     ("models", "Models", [], ["probmetrics.models"]),
     ("data", "Data", [], ["probmetrics.data"]),
     ("encoders", "Encoders", [], ["probmetrics.encoders"]),
 ]
-PUBLIC = ("data", "losses", "models", "metrics", "encoders")
+PUBLIC = ("data", "losses", "models", "metrics", "encoders", "sketches")
 
 
 def homes():

@@ -11,7 +11,7 @@ from probmetrics._arrays import SamplesX, SamplesY, array_function
 from probmetrics.gaussian import Moments, frechet_distance, gaussian_frechet
 from probmetrics.metrics.accumulators import union
 from probmetrics.metrics.neighbours import plain
-from probmetrics.uncertainty import estimate
+from probmetrics.uncertainty.estimate import estimate
 
 LEVELS = (1, 2, 4)  # shares of the samples: whole, halves, quarters
 

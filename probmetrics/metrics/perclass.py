@@ -10,7 +10,7 @@ from probmetrics._interval import Interval
 from probmetrics.gaussian import frechet_distance
 from probmetrics.metrics.accumulators import AbstractAccumulator, Store
 from probmetrics.metrics.base import AbstractMetric
-from probmetrics.uncertainty import estimate
+from probmetrics.uncertainty.estimate import estimate
 
 
 class PerClassFrechet(AbstractMetric):

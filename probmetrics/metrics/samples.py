@@ -12,7 +12,7 @@ from probmetrics import _checks as checks
 from probmetrics._interval import Interval
 from probmetrics.metrics.accumulators import AbstractAccumulator, Reservoir, Store
 from probmetrics.metrics.base import AbstractMetric, Encoder
-from probmetrics.uncertainty import estimate
+from probmetrics.uncertainty.estimate import estimate
 from probmetrics.uncertainty.methods import AbstractMethod
 
 Values = dict[str, Tensor]
