@@ -480,7 +480,7 @@ class TestJson:
         assert document["schema"] == "probmetrics.comparison/1"
         assert set(document) == {
             "schema", "verdict", "samples", "columns", "scaled", "metrics", "tests", "features",
-            "rows", "memorisation", "classes", "covered", "notes", "provenance",
+            "rows", "memorisation", "classes", "covered", "whole", "notes", "provenance",
         }  # fmt: skip
         assert set(document["verdict"]) == {
             "different", "pvalue", "adjusted", "level", "detectable_shift", "sentence",

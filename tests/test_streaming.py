@@ -96,6 +96,12 @@ def test_columns_by_name_and_bad_files(files, tmp_path):
     pandas.DataFrame(y[:, ::-1], columns=list("cba")).to_parquet(tmp_path / "turned.parquet")
     turned = compare(files / "x", tmp_path / "turned.parquet", stream=True, **OPTIONS)
     assert turned.whole.frechet == pytest.approx(float(frechet_distance(x, y)), rel=1e-6)
+    chosen = compare(
+        files / "x.npy", files / "y.npy", columns=[2, "column_1"], stream=True, **OPTIONS
+    )
+    assert sorted(c.name for c in chosen.whole.columns) == ["column_1", "column_2"]
+    wanted = float(frechet_distance(x[:, 1:], y[:, 1:]))
+    assert chosen.whole.frechet == pytest.approx(wanted, rel=1e-6)
     y[3000, 1] = np.nan
     save(tmp_path / "bad.parquet", y)
     with pytest.raises(

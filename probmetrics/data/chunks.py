@@ -27,6 +27,7 @@ class Chunks:
         total: Rows.
         kind: "array" or "table".
         files: The .npy file, or the Parquet files.
+        chosen: Positions of the columns in an array; None: all. (A table knows them by name.)
     """
 
     source: str
@@ -34,6 +35,7 @@ class Chunks:
     total: int
     kind: str
     files: tuple[Path, ...]
+    chosen: tuple[int, ...] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -96,7 +98,8 @@ class Chunks:
     def _points(self, values: Any) -> np.ndarray:
         values = np.asarray(values)
         values = values if values.dtype.kind == "f" else values.astype(np.float64)
-        return np.ascontiguousarray(values.reshape(len(values), -1))
+        values = values.reshape(len(values), -1)
+        return np.ascontiguousarray(values if self.chosen is None else values[:, self.chosen])
 
     def _numbers(self, batch: Any) -> np.ndarray:
         columns = [c.to_numpy(zero_copy_only=False) for c in batch.columns]
@@ -129,9 +132,9 @@ def _array(path: Path, source: str, columns: Sequence[str | int] | None) -> Chun
         )
     d = math.prod(values.shape[1:])
     names = [f"column_{j}" for j in range(d)]
-    if columns is not None:
-        raise DataError(f"{source}: columns= is for tables when data is streamed; save the columns")
-    return Chunks(source, tuple(names), len(values), "array", (path,))
+    chosen = None if columns is None else tuple(column_indices(columns, names, source))
+    names = names if chosen is None else [names[j] for j in chosen]
+    return Chunks(source, tuple(names), len(values), "array", (path,), chosen)
 
 
 def _table(files: tuple[Path, ...], source: str, columns: Sequence[str | int] | None) -> Chunks:

@@ -47,8 +47,12 @@ def streamed(
         from probmetrics.report.dask_engine import compare_on_dask
 
         return compare_on_dask(x, y, columns=columns, scale=scale, options=options)
-    sides = [chunks_of(side, columns) for side in (x, y)]
-    first, second = sides
+    try:
+        first, second = (chunks_of(side, columns) for side in (x, y))
+    except DataError:
+        if stream:
+            raise
+        return None  # whoever reads it whole can do it, or says what is wrong with it
     if first is None or second is None:
         if stream:
             raise DataError(
