@@ -11,6 +11,7 @@ from probmetrics.pairwise.kernels import Gaussian, Laplacian
 from probmetrics.twosample import mmd_aggregated_test, mmd_fuse_test, mmd_test
 from probmetrics.twosample.aggregate import min_p
 from probmetrics.twosample.family import bandwidth_grid
+from probmetrics.twosample.fused import fused_collection
 
 TESTS = {"aggregated": mmd_aggregated_test, "fuse": mmd_fuse_test}
 
@@ -160,3 +161,15 @@ def test_odd_data_and_bad_input(name):
         TESTS[name](flat, flat, kernels=[])
     with pytest.raises(ValueError, match="bandwidths"):
         TESTS[name](flat, flat, bandwidths=0)
+
+
+def test_fused_collection_reaches_the_shape_of_clusters():
+    """Finer kernels where points have neighbours for them, none where all points are lonely."""
+    rng = np.random.default_rng(0)
+    clusters = rng.integers(0, 3, (600, 2)) + 0.17 * rng.normal(size=(600, 2))
+    finest = {}
+    for name, z in (("clusters", clusters), ("lonely", rng.normal(size=(100, 10)))):
+        z = torch.tensor(z)
+        widths = [k.bandwidth for k in fused_collection(z, 10) if isinstance(k, Gaussian)]
+        finest[name] = min(widths) / min(bandwidth_grid(z, "gaussian", 10))
+    assert finest == {"clusters": pytest.approx(0.25), "lonely": pytest.approx(1.0)}

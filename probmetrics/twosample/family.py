@@ -99,6 +99,18 @@ def _span(positions: Tensor) -> slice | Tensor:
     return slice(first, last + 1) if last - first + 1 == len(positions) else positions
 
 
+def pooled_distances(z: Tensor, shape: str) -> Tensor:
+    """Distances between at most a few hundred pooled points, taken in shuffled order.
+
+    Args:
+        z: Pooled points, shape (N, d).
+        shape: ``"gaussian"`` (ℓ2) or ``"laplacian"`` (ℓ1).
+    """
+    checks.choice(shape, "kernel shape", SHAPES)
+    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:SCALE_POINTS]
+    return torch.pdist(wide(z)[order.to(z.device)], p=2.0 if shape == "gaussian" else 1.0)
+
+
 def bandwidth_grid(
     z: Tensor, shape: str, count: int, *, spacing: str = "geometric", widen: float = 2.0
 ) -> list[float]:
@@ -116,11 +128,8 @@ def bandwidth_grid(
         spacing: ``"geometric"`` or ``"linear"``.
         widen: Factor beyond the quantiles.
     """
-    checks.choice(shape, "kernel shape", SHAPES)
     count = checks.count(count, "bandwidths")
-    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(0))[:SCALE_POINTS]
-    points = wide(z)[order.to(z.device)]
-    distances = torch.pdist(points, p=2.0 if shape == "gaussian" else 1.0)
+    distances = pooled_distances(z, shape)
     apart = distances[distances > 0]
     if len(apart) == 0:
         return [1.0] * count
