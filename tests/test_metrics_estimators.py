@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probmetrics import metrics
-from probmetrics.metrics import neighbours
+from probmetrics.metrics import balls, neighbours, screen
 from probmetrics.metrics.memorisation import mann_whitney
 from probmetrics.pairwise.kernels import Gaussian
 
@@ -26,22 +26,35 @@ def brute(x, y, skip):
     return squares.sort(dim=-1, stable=True)
 
 
+def clusters(n, seed):
+    """A few clusters, each too narrow for single precision to look into."""
+    middles = 1e4 * torch.arange(1.0, 5, dtype=torch.float64)
+    return normal(n, seed=seed) * 1e-3 + middles[torch.arange(n) % 4].unsqueeze(-1)
+
+
 CASES = {
     "plain": lambda n, seed: normal(n, seed=seed),
     "ties": lambda n, seed: normal(n, 2, seed=seed).round() % 3,
+    "lattice": lambda n, seed: normal(n, 6, seed=seed).round(),
     "offset": lambda n, seed: normal(n, seed=seed) + 1e7,
     "constant": lambda n, seed: torch.ones(n, 2, dtype=torch.float64),
     "float32": lambda n, seed: normal(n, seed=seed).float(),
     "far apart": lambda n, seed: torch.cat([normal(n - 1, seed=seed), normal(1) * 1e5]),
+    "clusters": clusters,
+    "collapsed": lambda n, seed: normal(4, seed=seed)[torch.arange(n) * 3 % 4],
+    "heavy tails": lambda n, seed: normal(n, seed=seed) / normal(n, 1, seed=seed + 9) ** 5,
+    "tiny": lambda n, seed: normal(n, seed=seed) * 1e-60,
+    "huge": lambda n, seed: normal(n, seed=seed) * 1e60,
+    "many coordinates": lambda n, seed: normal(n, 200, seed=seed),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("rows", "columns", "groups"), [(512, 2**14, 32), (7, 40, 2)])
-def test_neighbours_are_those_of_all_pairs(monkeypatch, case, rows, columns, groups):
-    for name, value in {"ROWS": rows, "COLUMNS": columns, "GROUPS": groups}.items():
-        monkeypatch.setattr(neighbours, name, value)
-    for n, m, k in [(30, 45, 3), (90, 300, 5), (5, 6, 4), (301, 90, 1)]:
+@pytest.mark.parametrize(("rows", "columns", "large"), [(128, 2**14, 2**16), (32, 64, 1)])
+def test_neighbours_are_those_of_all_pairs(monkeypatch, case, rows, columns, large):
+    for name, value in {"ROWS": rows, "COLUMNS": columns, "LARGE": large}.items():
+        monkeypatch.setattr(screen, name, value)
+    for n, m, k in [(30, 45, 3), (90, 300, 5), (5, 6, 4), (301, 90, 1), (200, 70, 60)]:
         x, y = CASES[case](n, 1), CASES[case](m, 2)
         for other in (None, y):
             squares, indices = neighbours.nearest(x, other, k)
@@ -49,11 +62,45 @@ def test_neighbours_are_those_of_all_pairs(monkeypatch, case, rows, columns, gro
             torch.testing.assert_close(squares, expected.values[:, :k], rtol=1e-12, atol=0)
             if case != "float32":
                 assert torch.equal(indices, expected.indices[:, :k])
-        radii = neighbours.nearest(y, k=k)[0][:, -1]
+        radii_x, radii = (neighbours.nearest(z, k=min(k, len(z) - 1))[0][:, -1] for z in (x, y))
         pairs = (x.double().unsqueeze(1) - y.double()).square().sum(-1)
-        assert torch.equal(neighbours.count_balls(x, y, radii), (pairs < radii).sum(-1))
+        assert torch.equal(balls.count_balls(x, y, radii), (pairs < radii).sum(-1))
         near = pairs <= radii * (1 + 1e-13)
-        assert torch.equal(neighbours.count_balls(x, y, radii, closed=True), near.sum(-1))
+        assert torch.equal(balls.count_balls(x, y, radii, closed=True), near.sum(-1))
+        of_x, of_y = balls.within(x, y, of_rows=radii_x, of_columns=100 * radii)
+        wide = pairs < 100 * radii
+        assert torch.equal(of_y.rows, wide.sum(1))
+        assert torch.equal(of_y.columns, wide.sum(0))
+        narrow = pairs < radii_x.unsqueeze(-1) * (1 - 1e-13)
+        assert torch.equal(of_x.rows, narrow.sum(1))
+        assert torch.equal(of_x.columns, narrow.sum(0))
+
+
+def test_products_of_less_than_single_precision_do_not_screen():
+    x = normal(300, 8)
+    expected = metrics.precision_recall(x, x + 0.1)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert screen.Screen(x, x, 1).bounds.dtype == torch.float64
+        assert metrics.precision_recall(x, x + 0.1) == expected
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert screen.Screen(x, x, 1).bounds.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("d", [1, 5, 700])
+def test_bounds_hold(dtype, d):
+    x, y = normal(150, d) + 3.0, normal(90, d, seed=1) * 10.0 + 3.0
+    bounds = screen.Bounds(x, y, dtype, 32)
+    everything = slice(0, 160), slice(0, 96)
+    low = bounds.tile(*everything, bounds.buffer())[:150, :90].double()
+    exact = bounds.scaled((x.unsqueeze(1) - y).square().sum(-1))
+    room = bounds.slack * (bounds.norms_x.unsqueeze(1) + bounds.norms_y)
+    assert (low <= exact).all()
+    assert (exact <= low + room).all()
+    assert (exact - low > 0.2 * room).all()  # and are no looser than they must be
 
 
 def test_a_copy_of_the_data_has_ties_on_every_sphere():

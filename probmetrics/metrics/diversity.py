@@ -10,8 +10,9 @@ from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, array_function, to_tensor
 from probmetrics._interval import Interval
 from probmetrics.data import high_quality_share, modes_covered
+from probmetrics.metrics.balls import count_balls
 from probmetrics.metrics.base import Encoder
-from probmetrics.metrics.neighbours import count_balls, nearest, single
+from probmetrics.metrics.neighbours import nearest, single
 from probmetrics.metrics.samples import AbstractSampleMetric, Values, intervals
 from probmetrics.uncertainty.methods import Bootstrap, Subsampling
 

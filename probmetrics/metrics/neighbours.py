@@ -1,24 +1,24 @@
-"""Nearest neighbours and ball counts in linear memory, every close call decided in float64.
+"""Nearest neighbours in linear memory, every close call decided in float64.
 
-The pairwise engine answers with rounded distances. Precision and recall compare distances with
-distances, and a model that copies has ties everywhere, so here rounded distances only *screen*
-pairs: whatever rounding could change is looked at again as a float64 sum of squared differences.
-Screening is also what makes it fast: columns are folded by minima of groups, and only groups that
-can matter are opened.
+The pairwise engine answers with rounded distances. Here distances are compared with distances, and
+a model that copies has ties everywhere, so lower bounds *screen* pairs (`screen`), and whatever
+rounding could change is looked at again as a float64 sum of squared differences. Screening is also
+what makes it fast: columns are folded by minima of groups, and only groups that can matter are
+opened.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
+from probmetrics.metrics import screen
+from probmetrics.metrics.screen import Bounds, Screen, blocks, distinct, folded, squared
+from probmetrics.pairwise.threads import run_tasks
 
-ROWS = 512  # of a block
-COLUMNS = 2**14
-GROUPS = 32  # columns folded into one minimum
-TIE = 1e-13  # squared distances that agree to this share of themselves are equal
-OPENED = 2**21  # numbers gathered at a time
+FOLD = 32  # most columns folded into one minimum
+HELD = 2**17  # candidates gathered before they are decided
 
 
 def plain(x: Tensor, y: Tensor, *, minimum: int, names: tuple[str, str]) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def nearest(x: Tensor, y: Tensor | None = None, k: int = 1) -> tuple[Tensor, Ten
 
     With y None, those of x itself, each point left out of its own neighbours (its copies are not).
     The distances are sums of squared differences of the rows as they are, so the distance of a
-    copy is exactly zero.
+    copy is exactly zero; of equally near points the first come first.
     """
     others = x if y is None else y
     if k > len(others) - (y is None):
@@ -55,173 +55,117 @@ def nearest(x: Tensor, y: Tensor | None = None, k: int = 1) -> tuple[Tensor, Ten
             f"k={k} neighbours were asked for and there are {len(others) - (y is None)} "
             f"{'other ' if y is None else ''}points; lower k or add points"
         )
-    screen = _Screen(x, others)
-    squares = x.new_empty((len(x), k), dtype=torch.float64)
-    indices = torch.empty((len(x), k), dtype=torch.int64, device=x.device)
-    for rows in _blocks(len(x), ROWS):
-        best: list[Tensor] = []
-        for columns in _blocks(len(others), COLUMNS):
-            tile = screen.tile(rows, columns)
-            if y is None:
-                _leave_out(tile, rows, columns)
-            best.append(_smallest(tile, k))
-        bounds = torch.cat(best, 1)
-        # Whatever rounding lets be among the k nearest is a candidate.
-        limit = bounds.topk(k, largest=False).values[:, -1:] + 2 * screen.slack
-        found = _candidates(screen, rows, len(others), limit, skip=y is None)
-        squares[rows], indices[rows] = _decided(x[rows], others, found, k)
-    return squares, indices
+    names = _few_copies(others, k + (y is None))
+    search = _Search(x, others if names is None else others[names], names, k, skip=y is None)
+    tasks = list(blocks(len(x), screen.tile_rows(x.device)))
+    if x.device.type == "cpu":
+        run_tasks(search.work, tasks, len(x) * len(search.y))
+    else:
+        with torch.no_grad():
+            search.work(tasks)
+    return search.squares, search.indices
 
 
-def count_balls(x: Tensor, y: Tensor, radii: Tensor, *, closed: bool = False) -> Tensor:
-    """In how many of the balls around the points of y each point of x lies, shape (n,).
+class _Search:
+    """The search for the k nearest columns of every row.
 
     Args:
-        x: Points, shape (n, d).
-        y: Centres, shape (m, d).
-        radii: *Squared* radii, shape (m,), float64.
-        closed: Count points on the sphere too; by default ‖x − y‖ < r, strictly. Distances equal
-            to 13 digits are ties.
+        x: Rows.
+        y: Columns.
+        names: The number of each column among all, ascending; None: its place.
+        k: How many.
+        skip: Leave the column out that bears the row's number.
     """
-    screen = _Screen(x, y, radii)
-    counts = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for rows in _blocks(len(x), ROWS):
-        for columns in _blocks(len(y), COLUMNS):
-            tile = screen.tile(rows, columns)
-            row, column = _below(tile, screen.slack)
-            margin = tile[row, column]
-            counts[rows] += torch.bincount(row[margin < -screen.slack], minlength=len(tile))
-            close = margin >= -screen.slack
-            row, column = row[close], column[close] + columns.start
-            exact, radius = squared(x[rows], y, row, column), radii[column]
-            tied = (exact - radius).abs() <= TIE * radius
-            inside = (exact < radius) & ~tied | (tied & closed)
-            counts[rows] += torch.bincount(row[inside], minlength=len(tile))
-    return counts
+
+    def __init__(self, x: Tensor, y: Tensor, names: Tensor | None, k: int, *, skip: bool) -> None:
+        self.x, self.y, self.k, self.skip = x, y, k, skip
+        self.names = torch.arange(len(y), device=x.device) if names is None else names
+        most = max(1, min(FOLD, len(y) // (4 * k), len(y) // 64))
+        self.fold = 2 ** (most.bit_length() - 1)
+        self.screen = Screen(x, y, self.fold)
+        self.squares = x.new_empty((len(x), k), dtype=torch.float64)
+        self.indices = torch.empty((len(x), k), dtype=torch.int64, device=x.device)
+
+    def work(self, tasks: Sequence[slice]) -> None:
+        """Answer for some blocks of rows."""
+        bounds = self.screen.bounds
+        buffer = bounds.buffer()
+        held: list[tuple[Tensor, Tensor]] = []
+        for rows in tasks:
+            found = self._candidates(bounds, rows, buffer)
+            while found is None:
+                bounds = self.screen.refined(bounds) or bounds
+                buffer = bounds.buffer()
+                found = self._candidates(bounds, rows, buffer)
+            held.append(found)
+            if sum(len(row) for row, _ in held) > HELD:
+                self._decide(held)
+                held = []
+        if held:
+            self._decide(held)
+
+    def _candidates(
+        self, bounds: Bounds, rows: slice, buffer: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Rows and columns of all pairs that may be among the nearest; None: too many to tell."""
+        best = buffer.new_empty(len(self.x[rows]), 0)
+        found: list[tuple[Tensor, ...]] = []
+        for columns in blocks(self.screen.columns, screen.COLUMNS):
+            tile = bounds.tile(slice(rows.start, min(rows.stop, len(self.x))), columns, buffer)
+            if self.skip:
+                self._leave_out(tile, rows, columns)
+            minima = folded(tile, self.fold)
+            best = torch.cat([best, minima], 1)
+            best = best.topk(min(self.k, best.shape[1]), largest=False).values
+            limit = self._limit(bounds, rows, best)
+            row, group = (minima <= limit.unsqueeze(-1)).nonzero(as_tuple=True)
+            crowded = len(row) * self.fold * screen.SHARE > max(tile.numel(), screen.LARGE)
+            if crowded and bounds.dtype != torch.float64:
+                return None
+            row, column, value = screen.opened(tile, self.fold, row, group, limit)
+            found.append((row, column + columns.start, value))
+        row, column, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+        kept = (value <= limit[row]) & (column < len(self.y))
+        return row[kept] + rows.start, column[kept]
+
+    def _limit(self, bounds: Bounds, rows: slice, best: Tensor) -> Tensor:
+        """What the k-th nearest column's bound cannot exceed, from the k smallest bounds so far.
+
+        A column with bound v is at most t = v + slack (‖x‖² + ‖y‖²) away, and ‖y‖² ≤ 2‖x‖² + 2t.
+        """
+        if best.shape[1] < self.k:
+            return best.new_full((len(best),), torch.inf)
+        slack = bounds.slack
+        top = best[:, -1].double().clamp(min=0.0) + 3.0 * slack * bounds.norms_x[rows]
+        top = top / (1.0 - 2.0 * slack) + 2.0 * bounds.tiny
+        limit: Tensor = (top * (1.0 + 4.0 * torch.finfo(bounds.dtype).eps)).to(bounds.dtype)
+        return limit
+
+    def _leave_out(self, tile: Tensor, rows: slice, columns: slice) -> None:
+        """Infinity where a column bears the number of the row."""
+        names = self.names[columns]
+        ends = torch.tensor([rows.start, rows.stop], device=names.device)
+        low, high = torch.searchsorted(names, ends).tolist()
+        place = torch.arange(low, high, device=names.device)
+        tile[names[low:high] - rows.start, place] = torch.inf
+
+    def _decide(self, held: list[tuple[Tensor, Tensor]]) -> None:
+        """The k nearest of each row's candidates by float64 differences, ties by number."""
+        row, column = (torch.cat(parts) for parts in zip(*held, strict=True))
+        exact = squared(self.x, self.y, row, column)
+        order = column.argsort(stable=True)
+        order = order[exact[order].argsort(stable=True)]
+        order = order[row[order].argsort(stable=True)]
+        which, counts = row[order].unique_consecutive(return_counts=True)
+        first = counts.cumsum(0) - counts
+        picked = order[first.unsqueeze(-1) + torch.arange(self.k, device=row.device)]
+        self.squares[which] = exact[picked]
+        self.indices[which] = self.names[column[picked]]
 
 
-def squared(x: Tensor, y: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """‖x_row − y_column‖² of listed pairs, float64."""
-    step = max(1, OPENED // x.shape[-1])
-    parts = [
-        (x[r].double() - y[c].double()).square().sum(-1)
-        for r, c in zip(row.split(step), column.split(step), strict=True)
-    ]
-    return torch.cat(parts) if parts else x.new_zeros(0, dtype=torch.float64)
-
-
-class _Screen:
-    """Rounded ‖x_i − y_j‖² − r_j in tiles, in one reused buffer, and how far rounding may go."""
-
-    def __init__(self, x: Tensor, y: Tensor, radii: Tensor | None = None) -> None:
-        # Centred and scaled to norms of at most one, where single precision is at its best.
-        middle = y.double().mean(0)
-        x_c, y_c = x.double() - middle, y.double() - middle
-        size = max(float(z.square().sum(-1).max()) for z in (x_c, y_c)) or 1.0
-        self.scale = size
-        self.slack = 16 * (4 + x.shape[-1] ** 0.5) * torch.finfo(torch.float32).eps
-        self.x, self.y = ((z / size**0.5).float() for z in (x_c, y_c))
-        bias = self.y.double().square().sum(-1)
-        self.bias = (bias if radii is None else bias - radii / size).float()
-        if radii is not None:  # rounding of large radii counts too
-            self.slack *= 1 + float(radii.max()) / size
-        self.own = self.x.double().square().sum(-1).float()
-        self.buffer = self.x.new_empty(ROWS * min(COLUMNS, len(y)))
-
-    def tile(self, rows: slice, columns: slice) -> Tensor:
-        """Rounded values of a block; overwritten by the next call."""
-        x, y = self.x[rows], self.y[columns]
-        out: Tensor = self.buffer[: len(x) * len(y)].view(len(x), len(y))
-        torch.addmm(self.bias[columns], x, y.mT, alpha=-2.0, out=out)
-        out += self.own[rows].unsqueeze(-1)
-        return out
-
-
-def _blocks(size: int, length: int) -> Iterator[slice]:
-    for start in range(0, size, length):
-        yield slice(start, min(start + length, size))
-
-
-def _leave_out(tile: Tensor, rows: slice, columns: slice) -> None:
-    """Infinity on the diagonal of the whole matrix."""
-    low, high = max(rows.start, columns.start), min(rows.stop, columns.stop)
-    if low < high:
-        i = torch.arange(low, high, device=tile.device)
-        tile[i - rows.start, i - columns.start] = torch.inf
-
-
-def _folded(tile: Tensor) -> tuple[Tensor, int]:
-    """Minima (rows, width) of the columns j, j + width, j + 2 width, …; the rest is left over."""
-    width = tile.shape[-1] // GROUPS
-    whole = tile[:, : GROUPS * width].unflatten(-1, (GROUPS, width))
-    return whole.amin(1), width
-
-
-def _smallest(tile: Tensor, k: int) -> Tensor:
-    """The k smallest values of each row (fewer of few columns)."""
-    m = tile.shape[-1]
-    if m < 4 * GROUPS * k:
-        return tile.topk(min(k, m), largest=False).values
-    # The k smallest lie in the k groups with the smallest minima, or among the left-over columns.
-    minima, width = _folded(tile)
-    group = minima.topk(k, largest=False).indices
-    opened = (group.unsqueeze(-1) + width * torch.arange(GROUPS, device=tile.device)).flatten(1)
-    values = torch.cat([tile.gather(1, opened), tile[:, GROUPS * width :]], 1)
-    return values.topk(k, largest=False).values
-
-
-def _below(tile: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the values at or below a bound, without reading all values twice."""
-    m = tile.shape[-1]
-    if m < 4 * GROUPS:
-        row, column = (tile <= bound).nonzero(as_tuple=True)
-        return row, column
-    minima, width = _folded(tile)
-    row, group = (minima <= bound).nonzero(as_tuple=True)
-    members = group.unsqueeze(-1) + width * torch.arange(GROUPS, device=tile.device)
-    values = tile[row.unsqueeze(-1), members]
-    hit, member = (values <= bound).nonzero(as_tuple=True)
-    late, column = (tile[:, GROUPS * width :] <= bound).nonzero(as_tuple=True)
-    rows = torch.cat([row[hit], late])
-    return rows, torch.cat([members[hit, member], column + GROUPS * width])
-
-
-def _candidates(
-    screen: _Screen,
-    rows: slice,
-    m: int,
-    limit: Tensor,
-    *,
-    skip: bool,
-) -> tuple[Tensor, Tensor]:
-    """Rows and columns of all pairs whose rounded value is at or below a limit per row.
-
-    One block of columns is still in the buffer; more of them are computed again.
-    """
-    found_rows, found_columns = [], []
-    several = m > COLUMNS
-    for columns in _blocks(m, COLUMNS):
-        if several:
-            tile = screen.tile(rows, columns)
-            if skip:
-                _leave_out(tile, rows, columns)
-        else:
-            n = len(screen.x[rows])
-            tile = screen.buffer[: n * m].view(n, m)
-        row, column = _below(tile.sub_(limit), 0.0)
-        found_rows.append(row)
-        found_columns.append(column + columns.start)
-    return torch.cat(found_rows), torch.cat(found_columns)
-
-
-def _decided(x: Tensor, y: Tensor, found: tuple[Tensor, Tensor], k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest of each row's candidates by float64 differences, ties by index."""
-    row, column = found
-    exact = squared(x, y, row, column)
-    order = column.argsort(stable=True)
-    order = order[exact[order].argsort(stable=True)]
-    order = order[row[order].argsort(stable=True)]
-    counts = torch.bincount(row, minlength=len(x))
-    first = counts.cumsum(0) - counts
-    picked = order[first.unsqueeze(-1) + torch.arange(k, device=x.device)]
-    return exact[picked], column[picked]
+def _few_copies(x: Tensor, most: int) -> Tensor | None:
+    """The rows but for copies that come after ``most`` others of their like; None: all."""
+    found = distinct(x)
+    if found is None or bool((found[1] < most).all()):
+        return None
+    return (found[1] < most).nonzero().squeeze(-1)

@@ -7,8 +7,9 @@ import torch
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, array_function
+from probmetrics.metrics.balls import within
 from probmetrics.metrics.base import Encoder
-from probmetrics.metrics.neighbours import count_balls, nearest, plain
+from probmetrics.metrics.neighbours import nearest, plain
 from probmetrics.metrics.samples import AbstractSampleMetric
 from probmetrics.uncertainty.methods import Subsampling
 
@@ -73,15 +74,12 @@ def precision_recall(
     k = default if k is None else checks.count(k, "k")
     x, y = plain(x, y, minimum=k + 1, names=("x", "y"))
     radii_x, radii_y = nearest(x, k=k)[0][:, -1], nearest(y, k=k)[0][:, -1]
-    inside = count_balls(y, x, radii_x, closed=closed)
-    found = count_balls(x, y, radii_y, closed=closed)
-    closest = nearest(x, y)[0][:, 0]
-    held = closest <= radii_x if closed else closest < radii_x
+    of_x, of_y = within(x, y, of_rows=radii_x, of_columns=radii_y, closed=closed)
     return PrecisionRecall(
-        precision=(inside > 0).double().mean(),
-        recall=(found > 0).double().mean(),
-        density=inside.double().mean() / k,
-        coverage=held.double().mean(),
+        precision=(of_x.columns > 0).double().mean(),
+        recall=(of_y.rows > 0).double().mean(),
+        density=of_x.columns.double().mean() / k,
+        coverage=(of_x.rows > 0).double().mean(),
     )
 
 
