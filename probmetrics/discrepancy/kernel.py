@@ -1,6 +1,5 @@
 """Distances between mean embeddings: MMD, energy distance, and the witness function."""
 
-import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
@@ -14,12 +13,11 @@ from probmetrics._arrays import (
     WeightsY,
     array_function,
 )
-from probmetrics.pairwise import Sharded, Total, WeightedSum, reduce_pairs, sharded
+from probmetrics.pairwise import WeightedSum, reduce_pairs, sharded
+from probmetrics.pairwise.blocks import reduce_blocks
 from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround, safe_sqrt
-from probmetrics.pairwise.kernels import Gaussian, Scaled
-
-SMALL = 256  # points of samples whose operations cost more to start than to do
+from probmetrics.pairwise.kernels import Gaussian
 
 
 def mmd_from_blocks(
@@ -164,8 +162,8 @@ def energy_distance(
             "the unbiased estimate may be negative and has no root; "
             "pass unbiased=False together with root=True"
         )
-    kernel = Scaled(Euclidean(power), -1.0)
-    squared = _block_mmd(kernel, x, y, a, b, unbiased=unbiased, backend=backend)
+    # The squared MMD of −‖x − y‖^power; the sign is left to the end.
+    squared = 0.0 - _block_mmd(Euclidean(power), x, y, a, b, unbiased=unbiased, backend=backend)
     return _root(squared, root).to(x.dtype)
 
 
@@ -239,16 +237,7 @@ def _block_mmd(
     weights_x = sharded.weights(a, x, backend, "a")
     weights_y = sharded.weights(b, y, backend, "b")
     core = kernel.core  # terms in one point alone cancel, so they need not be computed
-    across = reduce_pairs(core, Total(weights_x, weights_y), x, y, backend=backend)
-    if a is None and b is None and _go_together(core, x, y, backend):
-        both = reduce_pairs(core, Total(weights_x, weights_x), torch.stack([x, y]), backend=backend)
-        blocks = [both[0], both[1], across]
-    else:
-        blocks = [
-            reduce_pairs(core, Total(weights_x, weights_x), x, backend=backend),
-            reduce_pairs(core, Total(weights_y, weights_y), y, backend=backend),
-            across,
-        ]
+    blocks = reduce_blocks(core, x, y, weights_x, weights_y, backend=backend)
     if not unbiased:
         return mmd_from_blocks(*blocks, unbiased=False)
     squares_x, squares_y = (w.double().square() for w in (weights_x, weights_y))
@@ -264,16 +253,6 @@ def _block_mmd(
         squares_y=over_points(squares_y),
         unbiased=True,
     )
-
-
-def _go_together(core: AbstractGround, x: Tensor, y: Tensor, backend: sharded.Backend) -> bool:
-    """Whether the pairs within x and within y are a batch of two, which saves an operation each.
-
-    Not where that would compute gradients nobody wants, or hand other shapes to a network.
-    """
-    small = x.shape == y.shape and x.shape[-2] <= SMALL
-    alike = x.requires_grad == y.requires_grad and not isinstance(backend, Sharded)
-    return small and alike and not core.embedding() and next(core.tensors(), None) is None
 
 
 def _root(squared: Tensor, root: bool) -> Tensor:

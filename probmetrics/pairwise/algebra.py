@@ -176,6 +176,13 @@ class Scaled(AbstractGround):
     def tile_slope(self, s: Tensor, d: int) -> Tensor:
         return self.ground.tile_slope(s, d).mul_(self.factor)
 
+    def tile_slope_(self, s: Tensor, d: int) -> Tensor:
+        return self.ground.tile_slope_(s, d).mul_(self.factor)
+
+    def tile_with_slope(self, s: Tensor, d: int, spare: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope = self.ground.tile_with_slope(s, d, spare)
+        return value.mul_(self.factor), slope.mul_(self.factor)
+
     def profile(self, t: Tensor, d: int) -> Tensor:
         return self.factor * self.ground.profile(t, d)
 

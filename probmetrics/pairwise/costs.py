@@ -1,5 +1,6 @@
 """Costs: how far apart two points are, for transport, neighbours and energy distances."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -77,6 +78,23 @@ class Euclidean(AbstractProfile):
     def shape_(self, s: Tensor) -> Tensor:
         s.clamp_(min=0.0)
         return s.sqrt_() if self.power == 1.0 else s.pow_(self.power / 2)
+
+    def tile_slope_(self, s: Tensor, d: int) -> Tensor:
+        return self._steep(s, s).mul_(self.power / 2) if self.kinked else super().tile_slope_(s, d)
+
+    def tile_with_slope(self, s: Tensor, d: int, spare: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.kinked:
+            return super().tile_with_slope(s, d, spare)
+        steep = self._steep(s, spare)
+        return s.mul_(steep), steep.mul_(self.power / 2)
+
+    def _steep(self, s: Tensor, out: Tensor) -> Tensor:
+        """s^(power/2 − 1), zero at a tie."""
+        if self.power == 1.0:
+            torch.rsqrt(s, out=out)
+        else:
+            torch.pow(s, self.power / 2 - 1.0, out=out)
+        return out.nan_to_num_(nan=math.nan, posinf=0.0)
 
     def slope(self, s: Tensor) -> Tensor:
         half = self.power / 2

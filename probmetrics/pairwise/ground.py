@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -128,6 +129,15 @@ class AbstractGround(abc.ABC):
     def tile_slope(self, s: Tensor, d: int) -> Tensor:
         """Derivative in t (not s) as a function of s; no gradient."""
         return self.profile_slope(s, d)
+
+    def tile_slope_(self, s: Tensor, d: int) -> Tensor:
+        """``tile_slope``, allowed to overwrite its argument."""
+        return self.tile_slope(s, d)
+
+    def tile_with_slope(self, s: Tensor, d: int, spare: Tensor) -> tuple[Tensor, Tensor]:
+        """``tile`` and ``tile_slope`` of the same s, which and ``spare`` may be overwritten."""
+        slope = self.tile_slope(s, d)
+        return self.tile(s, d), slope
 
     def slope_multiple(self, d: int) -> float | None:
         """The constant c with slope = c · value, as for a Gaussian; None if there is none."""
@@ -324,11 +334,12 @@ def coarse(largest: float, x: Tensor, y: Tensor, length: float | None = None) ->
     resolution = torch.finfo(torch.float32).eps * largest
     if length is not None:
         return not resolution <= 1e-3 * length**2
-    a, b = (rows.reshape(-1, *rows.shape[-2:])[:8].double() for rows in map(some_rows, (x, y)))
-    gaps = differences(a, b).square()
-    gaps = gaps[gaps > 0]
-    few = math.ceil(0.1 * gaps.numel())
-    return few > 0 and not resolution <= 2e-5 * float(gaps.kthvalue(few).values)
+    chosen = (some_rows(x),) if x is y else (some_rows(x), some_rows(y))
+    some = [rows.reshape(-1, *rows.shape[-2:])[:8].double() for rows in chosen]
+    gaps = np.sort(differences(some[0], some[-1]).numpy(), axis=None)
+    gaps = gaps[np.searchsorted(gaps, 0.0, side="right") :]
+    few = math.ceil(0.1 * len(gaps))
+    return few > 0 and not resolution <= 2e-5 * float(gaps[few - 1]) ** 2
 
 
 def centred(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

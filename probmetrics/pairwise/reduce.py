@@ -84,8 +84,8 @@ def reduce_pairs(
     if not (isinstance(backend, Sharded) and isinstance(reduction, KSmallest)):
         reduction.check(x.shape[-2], y_points.shape[-2])
     ground, factor = ground.standardised()
-    fx = _embedded(ground, x, factor)
-    fy = fx if y is None or y is x else _embedded(ground, y_points, factor)
+    fx = embedded(ground, x, factor)
+    fy = fx if y is None or y is x else embedded(ground, y_points, factor)
     if not isinstance(backend, Sharded):
         return _cast(_embedded_pairs(ground, reduction, fx, fy, batch, backend), reduction, x.dtype)
 
@@ -175,7 +175,8 @@ def _points(x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
     return checks.same_kind(x, y)
 
 
-def _embedded(ground: AbstractGround, x: Tensor, factor: Tensor | None) -> Tensor:
+def embedded(ground: AbstractGround, x: Tensor, factor: Tensor | None) -> Tensor:
+    """Points as a standardised ground takes them, with the factor of ``standardised``."""
     if x.dtype in (torch.float16, torch.bfloat16):
         x = x.float()
     fx = ground.embed(x)

@@ -90,6 +90,9 @@ class WeightedSum(AbstractReduction):
     def of(self, tile: Tensor, rows: slice, columns: slice) -> Reading:
         if self.weights is None:
             return (tile.sum(-1, dtype=_wide(tile)),)
+        if self.columns and uniform(self.weights):
+            sums = tile.sum(-1, keepdim=True).to(_wide(tile))
+            return (sums * self.weights.reshape(-1)[:1].to(sums.dtype),)
         if self.columns:
             return ((tile @ self.weights[..., columns, :].to(tile.dtype)).to(_wide(tile)),)
         weights = self.weights[..., columns].to(tile.dtype)
@@ -300,6 +303,12 @@ def per_entry(scale: float | Tensor, tile: Tensor) -> float | Tensor:
     if not isinstance(scale, Tensor):
         return scale
     return scale.to(tile.dtype).reshape(*scale.shape, 1, 1) if scale.ndim else scale.to(tile)
+
+
+def uniform(values: Tensor) -> bool:
+    """Whether values are known to be all the same: one number, expanded."""
+    sizes = zip(values.shape, values.stride(), strict=True)
+    return values.numel() > 0 and all(size == 1 or stride == 0 for size, stride in sizes)
 
 
 def _wide(tile: Tensor) -> torch.dtype:

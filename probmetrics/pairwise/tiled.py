@@ -15,6 +15,7 @@ from probmetrics.pairwise.reductions import (
     Reading,
     WeightedSum,
     per_entry,
+    uniform,
 )
 from probmetrics.pairwise.threads import run_tasks
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
@@ -58,12 +59,13 @@ def fold(pairs: Pairs, reduction: AbstractReduction, *, ranks: bool = False) -> 
     return reduction.finish(tuple(torch.cat(parts) for parts in zip(*joined, strict=True)))
 
 
-def row_gradient(pairs: Pairs, coefficient: Coefficient) -> Tensor:
+def row_gradient(pairs: Pairs, coefficient: Coefficient, *, alone: bool = False) -> Tensor:
     """Σ_j M_ij ∂t_ij/∂x_i with M = coefficient ∘ slope, shape (B, n, d): again a weighted sum.
 
     Args:
         pairs: The samples and their ground.
         coefficient: Called with (s, slopes, entries, rows, columns); may overwrite ``slopes``.
+        alone: Whether the coefficient does without s, whose memory then serves the slopes.
     """
     tasks = pairs.row_blocks()
     gradient = pairs.u.new_empty(pairs.batch, pairs.n, pairs.d)
@@ -72,16 +74,19 @@ def row_gradient(pairs: Pairs, coefficient: Coefficient) -> Tensor:
         buffer = pairs.buffer()
         for block in share:
             u = pairs.u[block.entries, block.rows]
-            sums = torch.zeros_like(u)
+            # transposed, and in the parts of the tile: a product whose result is narrow is slow
+            sums = u.new_zeros(pairs.cut(u).mT.shape)
             for columns in pairs.column_blocks():
                 s = pairs.arguments(block.entries, block.rows, columns, buffer)
-                slopes = pairs.slopes(s)
+                slopes = pairs.slopes_(s) if alone else pairs.slopes(s)
                 weighted = coefficient(s, slopes, block.entries, block.rows, columns)
-                sums.baddbmm_(weighted, pairs.v[block.entries, columns])
-            gradient[block.entries, block.rows] = pairs.pull_rows(u, sums)
+                v = pairs.v[block.entries, columns].expand(len(sums), -1, -1)
+                sums.baddbmm_(v.mT, pairs.cut(weighted).mT)
+            whole = sums.mT.reshape(u.shape)
+            gradient[block.entries, block.rows] = pairs.pull_rows(u, whole)
 
     run_tasks(work, tasks, pairs.count)
-    return gradient
+    return gradient.mul_(pairs.slope_factor) if alone else gradient
 
 
 class TiledWeightedSum(torch.autograd.Function):
@@ -91,7 +96,7 @@ class TiledWeightedSum(torch.autograd.Function):
     def forward(ctx: Any, ground: AbstractGround, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         ctx.save_for_backward(x, y, w)
         ctx.ground = ground
-        out: Tensor = fold(Pairs(ground, x, y), WeightedSum(w, columns=True))
+        out: Tensor = fold(Pairs(ground, x, y, split=True), WeightedSum(w, columns=True))
         return out.to(x.dtype)
 
     @staticmethod
@@ -103,16 +108,23 @@ class TiledWeightedSum(torch.autograd.Function):
             return (None, *differentiate(dense, (x, y, w), needs[1:], g))
         dx = dy = dw = None
         if needs[1]:
-            dx = row_gradient(Pairs(ground, x, y), _outer(g, w)).to(x.dtype)
+            pairs = Pairs(ground, x, y, split=True)
+            dx = row_gradient(pairs, _outer(g, w), alone=True).to(x.dtype)
         if needs[2]:
-            dy = row_gradient(Pairs(ground, y, x), _outer(w, g)).to(y.dtype)
+            pairs = Pairs(ground, y, x, split=True)
+            dy = row_gradient(pairs, _outer(w, g), alone=True).to(y.dtype)
         if needs[3]:
-            dw = fold(Pairs(ground, y, x), WeightedSum(g, columns=True)).to(w.dtype)
+            pairs = Pairs(ground, y, x, split=True)
+            dw = fold(pairs, WeightedSum(g, columns=True)).to(w.dtype)
         return None, dx, dy, dw
 
 
 def _outer(left: Tensor, right: Tensor) -> Coefficient:
     """Multiply slopes by Σ_c left_ic right_jc."""
+    numbers = [float(f.reshape(-1)[0]) for f in (left, right) if f.is_cpu and uniform(f)]
+    if len(numbers) == 2:
+        number = left.shape[-1] * numbers[0] * numbers[1]
+        return lambda s, slopes, entries, rows, columns: slopes.mul_(number)
 
     def coefficient(s: Tensor, slopes: Tensor, entries: slice, rows: slice, cols: slice) -> Tensor:
         a, b = left[entries, rows].to(slopes.dtype), right[entries, cols].to(slopes.dtype)

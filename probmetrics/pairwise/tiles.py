@@ -1,6 +1,8 @@
 """Samples prepared so that one matrix product gives a tile of any ground."""
 
 import contextvars
+import copy
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +22,10 @@ from probmetrics.pairwise.ground import (
 ROWS = 512
 COLUMNS = 512
 SMALL = 2**16  # pairs of a problem that is too small to be split
-TOGETHER = 2**20  # entries of a tile of many small problems
+TOGETHER = 2**17  # entries per thread of a tile of many small problems
+SPLIT = range(2**15, 2**22)  # pairs for which torch's threads share a tile by its rows,
+PARTS = 8  # and the most of them
+KEPT = 2**22  # bytes of a tile's memory that a thread keeps for the next call
 CUDA_TILE = 2**24  # entries of a tile on a device with many cores,
 SMALLER = 2**20  # and once its memory has run out
 tile_entries = contextvars.ContextVar("tile_entries", default=CUDA_TILE)
@@ -37,6 +42,27 @@ class Block:
 def blocks(length: int, size: int) -> list[slice]:
     """[0, length) in slices of at most ``size``."""
     return [slice(i, min(i + size, length)) for i in range(0, length, size)]
+
+
+_kept = threading.local()
+
+
+def scratch(entries: int, like: Tensor, place: int = 0) -> Tensor:
+    """Memory for a tile, which each thread keeps: fresh pages cost more than the arithmetic.
+
+    Args:
+        entries: How many numbers.
+        like: Whose dtype and device.
+        place: Tiles that are in use together have places of their own.
+    """
+    size = entries * like.element_size()
+    if type(like) is not Tensor or like.device.type != "cpu" or size > KEPT:
+        return torch.empty(entries, dtype=like.dtype, device=like.device)
+    held: dict[int, Tensor] = _kept.__dict__.setdefault("held", {})
+    if place not in held or held[place].numel() < size:
+        with torch.inference_mode(False):  # the next call may not be in inference mode
+            held[place] = torch.empty(size, dtype=torch.uint8)
+    return held[place][:size].view(like.dtype)
 
 
 def retried(sweep: Callable[[], Any]) -> Any:
@@ -68,14 +94,29 @@ class Pairs:
         ground: A ground with numeric parameters and an aligned geometry.
         x: Embedded points, shape (B, n, d).
         y: Embedded points, shape (B, m, d), or x itself.
+        border: Where x is two samples one after the other, the number of points of the first.
+        split: Let torch's threads share each tile by its rows where that is faster than giving
+            each thread tiles of its own, whose operations wait for Python's lock.
     """
 
-    def __init__(self, ground: AbstractGround, x: Tensor, y: Tensor) -> None:
+    def __init__(
+        self,
+        ground: AbstractGround,
+        x: Tensor,
+        y: Tensor,
+        *,
+        border: int | None = None,
+        split: bool = False,
+    ) -> None:
         self.same, self.most = y is x, tile_entries.get()  # threads have contexts of their own
         x, y = x.detach(), y.detach()
         self.ground = ground
         self.batch, self.n, self.d = x.shape
         self.m = y.shape[-2]
+        self.border = border
+        cpu = x.device.type == "cpu"
+        self.threads = min(torch.get_num_threads(), PARTS) if cpu else 1
+        self.parts = self.threads if split and self.batch * self.n * self.m in SPLIT else 1
         rate = ground.rate(self.d)
         assert not isinstance(rate, Tensor) or rate.ndim == 0
         self.rate = float(rate)
@@ -104,7 +145,23 @@ class Pairs:
             return False
         largest = max(float(each.max()) for each in norms)
         scaled = self.rate != 1.0 and not self.ground.kinked
-        return coarse(largest, x, y, abs(self.rate) ** -0.5 if scaled else None)
+        length = abs(self.rate) ** -0.5 if scaled else None
+        if self.border is None or scaled:
+            return coarse(largest, x, y, length)
+        first, second = x[:, : self.border], x[:, self.border :]
+        pairs = ((first, first), (second, second), (first, second))
+        return any(coarse(largest, *pair) for pair in pairs)
+
+    def part(self, rows: slice, columns: slice) -> "Pairs":
+        """The pairs of some rows and some columns, prepared as they are here."""
+        part = copy.copy(self)
+        part.u, part.v = self.u[:, rows], self.v[:, columns]
+        part.n, part.m = part.u.shape[-2], part.v.shape[-2]
+        part.same = self.same and rows == columns
+        if self.ground.has_offset:
+            part.row_offset = self.row_offset[:, rows]
+            part.column_offset = self.column_offset[:, columns]
+        return part
 
     def _augment(self, x: Tensor, y: Tensor, centre: Tensor) -> list[Tensor]:
         """Prepare u and v; returns the squared norms in them."""
@@ -135,15 +192,25 @@ class Pairs:
             assert self.ground.geometry is not None
             return self.rate * self.ground.geometry.matrix(u, v)
         s = buffer[: shape[0] * shape[1] * shape[2]].view(shape)
-        if shape[0] == 1:
+        left = self.cut(u)
+        if len(left) == 1:
             torch.mm(u[0], v[0].T, out=s[0])
         else:
-            torch.bmm(u, v.mT, out=s)
+            torch.bmm(left, v.expand(len(left), -1, -1).mT, out=self.cut(s))
         if isinstance(self.ground.geometry, SquaredGeometry):
             if self.same and rows == columns:
                 s.diagonal(dim1=-2, dim2=-1).zero_()
             s.clamp_(min=0.0) if self.rate > 0 else s.clamp_(max=0.0)
         return s
+
+    def cut(self, tile: Tensor) -> Tensor:
+        """A tile, or its rows of u, in one part per thread: (1, rows, c) → (parts, rows', c).
+
+        Torch deals the entries of an operation out to its threads in order, so a part stays in
+        the cache of one core from operation to operation.
+        """
+        whole = self.parts == 1 or tile.shape[0] > 1 or tile.shape[1] % self.parts
+        return tile if whole else tile.view(self.parts, -1, tile.shape[2])
 
     def values(self, s: Tensor, entries: slice, rows: slice, columns: slice) -> Tensor:
         """The ground on a tile from its arguments, which may be overwritten."""
@@ -152,6 +219,34 @@ class Pairs:
             tile += self.row_offset[entries, rows].unsqueeze(-1)
             tile += self.column_offset[entries, columns].unsqueeze(-2)
         return tile
+
+    def values_and_slopes(
+        self, s: Tensor, entries: slice, rows: slice, columns: slice, spare: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Both from the arguments of a tile, in its memory and in ``spare``, but for a factor.
+
+        Slopes that are a multiple of the values are the values, and want ``slope_factor``.
+        """
+        if self.slope_factor != 1.0:
+            tile = self.values(s, entries, rows, columns)
+            return tile, tile
+        tile, slopes = self.ground.tile_with_slope(s, self.d, spare[: s.numel()].view_as(s))
+        if self.ground.has_offset:
+            tile += self.row_offset[entries, rows].unsqueeze(-1)
+            tile += self.column_offset[entries, columns].unsqueeze(-2)
+        return tile, slopes
+
+    @property
+    def slope_factor(self) -> float:
+        """The constant c of slope = c · value, as for a Gaussian; one where there is none."""
+        multiple = None if self.ground.has_offset else self.ground.slope_multiple(self.d)
+        return 1.0 if multiple is None else multiple
+
+    def slopes_(self, s: Tensor) -> Tensor:
+        """The derivative on a tile in the memory of its arguments, but for ``slope_factor``."""
+        if self.slope_factor != 1.0:
+            return self.ground.tile(s, self.d)
+        return self.ground.tile_slope_(s, self.d)
 
     def slopes(self, s: Tensor) -> Tensor:
         """The derivative of the ground in t on a tile, in fresh memory."""
@@ -193,27 +288,40 @@ class Pairs:
             rows, columns = min(self.n, side), min(self.m, side)
             return max(1, most // (rows * columns)), rows, columns
         if self.together:
-            return max(1, TOGETHER // (self.n * self.m)), self.n, self.m
+            most = self.threads * TOGETHER
+            return max(1, most // (self.n * self.m)), self.n, self.m
         rows, columns = min(self.n, ROWS), min(self.m, COLUMNS)
+        if self.parts > 1:
+            return 1, rows, columns
         return max(1, ROWS * COLUMNS // (rows * columns)), rows, columns
 
-    def buffer(self) -> Tensor:
+    def buffer(self, place: int = 0) -> Tensor:
         """Memory for one tile, to be reused."""
         entries, rows, columns = self.tile_shape()
-        return self.u.new_empty(min(entries, self.batch) * rows * columns)
+        return scratch(min(entries, self.batch) * rows * columns, self.u, place)
 
     def row_blocks(self) -> list[Block]:
         """All rows of all batch entries, in tasks."""
         entries, rows, _ = self.tile_shape()
-        return [Block(e, r) for e in blocks(self.batch, entries) for r in blocks(self.n, rows)]
+        return [
+            Block(e, r) for e in blocks(self.batch, entries) for r in self._pieces(self.n, rows)
+        ]
 
     def column_blocks(self, start: int = 0) -> Iterator[slice]:
         """The columns from ``start`` on, in tiles."""
-        for piece in blocks(self.m, self.tile_shape()[2]):
+        _, _, columns = self.tile_shape()
+        pieces = self._pieces(self.m, columns) if self.same else blocks(self.m, columns)
+        for piece in pieces:
             if piece.start >= start:
                 yield piece
+
+    def _pieces(self, length: int, size: int) -> list[slice]:
+        """[0, length) in slices that parts divide, but for a last one of fewer than ``parts``."""
+        even = length - length % self.parts
+        size = max(self.parts, size - size % self.parts)
+        return [*blocks(even, size), *([slice(even, length)] if even < length else [])]
 
     @property
     def count(self) -> int:
         """Number of pairs to share among threads of our own; none where torch's do better."""
-        return 0 if self.together else self.batch * self.n * self.m
+        return 0 if self.together or self.parts > 1 else self.batch * self.n * self.m

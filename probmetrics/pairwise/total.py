@@ -1,4 +1,4 @@
-"""The sum over all weighted pairs with its gradient, in one sweep over the tiles."""
+"""Sums over all weighted pairs with their gradients, in one sweep over the tiles each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,8 @@ class TiledTotal(torch.autograd.Function):
     ) -> Tensor:
         ctx.ground, ctx.symmetric = ground, symmetric
         ctx.save_for_backward(x, y, a, b)
-        sweep = Sweep(ground, x, y, a, b, symmetric, ctx.needs_input_grad[2:])
+        pairs = Pairs(ground, x, x if symmetric else y, split=True)
+        sweep = Sweep(pairs, a, b, symmetric, ctx.needs_input_grad[2:])
         total = sweep.run()
         ctx.gradients = sweep.gradients((x.dtype, y.dtype, a.dtype, b.dtype))
         return total
@@ -46,8 +47,7 @@ class TiledTotal(torch.autograd.Function):
             x, y, a, b = ctx.saved_tensors
             if ctx.symmetric:
                 y, b = x, a
-            matrix = dense_matrix(ctx.ground, x, y)
-            total = ((matrix @ b.unsqueeze(-1)).squeeze(-1) * a).sum(-1).double()
+            total = dense_total(ctx.ground, x, y, a, b)
             return (None, None, *differentiate(total, (x, y, a, b), needs, g))
         return (
             None,
@@ -65,31 +65,31 @@ class Sweep:
 
     def __init__(
         self,
-        ground: AbstractGround,
-        x: Tensor,
-        y: Tensor,
+        pairs: Pairs,
         a: Tensor,
         b: Tensor,
         symmetric: bool,
         wanted: Sequence[bool],
     ) -> None:
-        self.pairs = p = Pairs(ground, x, x if symmetric else y)
+        self.pairs = p = pairs
         self.symmetric = symmetric
-        self.a, self.b = a.detach(), b.detach()
+        # Uniform weights are one number, applied at the end instead of to every tile.
+        self.a, self.row_factor = self._weights(a.detach())
+        self.b, self.column_factor = self._weights(b.detach())
         self.wanted = wanted
         need_x, need_y, need_a, need_b = wanted
         self.pull_columns = need_y or (symmetric and need_x)
         self.sum_columns = need_b or (symmetric and need_a)
-        self.row_pull = torch.zeros_like(p.u) if need_x else None
+        self.pulling = need_x or self.pull_columns
+        self.row_pull = torch.empty_like(p.u) if need_x else None
         self.row_sums = self._zeros(p.n) if need_a else None
         self.shares: list[tuple[tuple[int, int], _Share]] = []
-        # A slope that is a multiple of the value (Gaussians) is read off the same tile.
-        self.multiple = ground.slope_multiple(p.d)
-        # Uniform weights are one number, applied at the end instead of to every tile.
-        self.factor = torch.ones(p.batch, dtype=torch.float64, device=p.u.device)
-        for weights in (self.a, self.b):
-            if constant(weights):
-                self.factor = self.factor * weights[:, 0].double()
+
+    def _weights(self, weights: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Weights to multiply tiles by, or None; and one factor per batch entry."""
+        if constant(weights):
+            return None, weights[:, 0].double()
+        return weights.to(self.pairs.dtype), self._zeros() + 1.0
 
     def _zeros(self, *shape: int) -> Tensor:
         p = self.pairs
@@ -103,54 +103,73 @@ class Sweep:
         totals = self._zeros()
         for _, share in self.shares:
             totals += share.totals
-        return totals
+        return totals * self.row_factor * self.column_factor
 
     def _visit(self, tasks: Sequence[Block]) -> None:
         p = self.pairs
         share = _Share(
             self._zeros(),
-            torch.zeros_like(p.v) if self.pull_columns else None,
+            p.v.new_zeros(p.batch, p.parts, p.v.shape[-1], p.m) if self.pull_columns else None,
             self._zeros(p.m) if self.sum_columns else None,
         )
-        buffer = p.buffer()
+        # The sums of slopes are gathered transposed: a product whose result is narrow is slow.
         for block in tasks:
             e, rows = block.entries, block.rows
-            a = self.a[e, rows]
-            sums = torch.zeros(a.shape, dtype=torch.float64, device=a.device)
+            u = p.cut(p.u[e, rows])
+            pull = u.new_zeros(u.mT.shape) if self.row_pull is not None else None
+            sums: Tensor = self._zeros(1)[e]
             for columns in p.column_blocks(rows.start if self.symmetric else 0):
                 mirrored = self.symmetric and columns.start > rows.start
-                part = self._tile(e, rows, columns, mirrored, buffer, share)
-                sums += 2.0 * part if mirrored else part
-            share.totals[e] += (sums * a.double()).sum(-1)
+                part = self._tile(e, rows, columns, mirrored, share, u, pull)
+                sums = sums + (2.0 * part if mirrored else part)
+            a = None if self.a is None else self.a[e, rows].double()
+            share.totals[e] += sums.sum(-1) if a is None else (sums * a).sum(-1)
+            if self.row_pull is not None and pull is not None:
+                target = self.row_pull[e, rows]
+                target.copy_(pull.mT.reshape(target.shape))
         self.shares.append(((tasks[0].entries.start, tasks[0].rows.start), share))
 
     def _tile(
-        self, e: slice, rows: slice, columns: slice, mirrored: bool, buffer: Tensor, share: "_Share"
+        self,
+        e: slice,
+        rows: slice,
+        columns: slice,
+        mirrored: bool,
+        share: "_Share",
+        u: Tensor,
+        pull: Tensor | None,
     ) -> Tensor:
-        """Read one tile; returns its row sums Σ_j G_ij b_j."""
+        """Read one tile; returns its row sums Σ_j G_ij b_j, but for the factor."""
         p = self.pairs
-        pulling = self.row_pull is not None or self.pull_columns
-        s = p.arguments(e, rows, columns, buffer)
-        slopes = p.slopes(s) if pulling and self.multiple is None else None
-        tile = p.values(s, e, rows, columns)
-        a, b = self.a[e, rows].to(tile.dtype), self.b[e, columns].to(tile.dtype)
-        part = weighted_rows(tile, b)
+        s = p.arguments(e, rows, columns, p.buffer())
+        if self.pulling:
+            tile, slopes = p.values_and_slopes(s, e, rows, columns, p.buffer(1))
+        else:
+            tile = slopes = p.values(s, e, rows, columns)
+        a = None if self.a is None else self.a[e, rows]
+        b = None if self.b is None else self.b[e, columns]
         other_side = mirrored or not self.symmetric
-        if self.row_sums is not None:
-            self.row_sums[e, rows] += part
         if share.column_sums is not None and other_side:
             share.column_sums[e, columns] += weighted_rows(tile.mT, a)
-        if not pulling:
+        if b is not None:  # in place, which torch's threads share better than a product
+            tile.mul_(b.unsqueeze(-2))
+        part = tile.sum(-1).double()
+        if self.row_sums is not None:
+            self.row_sums[e, rows] += part
+        if not self.pulling:
             return part
-        weighted = tile if slopes is None else slopes
-        if not constant(self.a):
-            weighted.mul_(a.unsqueeze(-1))
-        if not constant(self.b):
-            weighted.mul_(b.unsqueeze(-2))
-        if self.row_pull is not None:
-            add_product(self.row_pull[e, rows], weighted, p.v[e, columns])
+        if b is not None and slopes is not tile:
+            slopes.mul_(b.unsqueeze(-2))
+        if a is not None:
+            slopes.mul_(a.unsqueeze(-1))
+        slopes = p.cut(slopes)
+        if pull is not None:
+            v = p.v[e, columns]
+            pull.baddbmm_(v.expand(len(u), -1, -1).mT, slopes.mT)
         if share.column_pull is not None and other_side:
-            add_product(share.column_pull[e, columns], weighted.mT, p.u[e, rows])
+            held = share.column_pull[e, ..., columns]
+            held = held[0, : len(u)] if p.parts > 1 else held[:, 0]
+            held.baddbmm_(u.mT, slopes)
         return part
 
     def gradients(self, dtypes: Sequence[torch.dtype]) -> list[Tensor | None]:
@@ -158,7 +177,7 @@ class Sweep:
         p = self.pairs
         need_x, _, need_a, _ = self.wanted
         dx = dy = da = db = None
-        factor = self.factor * (1.0 if self.multiple is None else self.multiple)
+        factor = self.row_factor * self.column_factor * p.slope_factor
         pulled = self._column_pull()
         if need_x:
             assert self.row_pull is not None
@@ -170,10 +189,12 @@ class Sweep:
                 assert dx is not None
                 dx, dy = dx.add_(dy).mul_(2.0), None
         if need_a:
-            da = self.row_sums
+            assert self.row_sums is not None
+            da = self.row_sums * self.column_factor.unsqueeze(-1)
         if self.sum_columns:
             sums = [share.column_sums for _, share in self.shares]
             db = torch.stack([s for s in sums if s is not None]).sum(0)
+            db *= self.row_factor.unsqueeze(-1)
             if self.symmetric:
                 assert da is not None
                 da, db = 2.0 * (da + db), None
@@ -190,7 +211,9 @@ class Sweep:
             if whole is not None and share.column_pull is not None:
                 whole += share.column_pull
             share.column_pull = None  # as large as the sample: not kept longer than needed
-        return whole
+        if whole is None:
+            return None
+        return (whole[:, 0] if self.pairs.parts == 1 else whole.sum(1)).mT
 
 
 @dataclass
@@ -202,10 +225,10 @@ class _Share:
     column_sums: Tensor | None
 
 
-def weighted_rows(tile: Tensor, b: Tensor) -> Tensor:
-    """tile @ b per batch entry, in float64."""
-    if constant(b):
-        return tile.sum(-1).double() * b[:, :1].double()
+def weighted_rows(tile: Tensor, b: Tensor | None) -> Tensor:
+    """tile @ b per batch entry, in float64; None is a plain sum."""
+    if b is None:
+        return tile.sum(-1).double()
     if tile.shape[0] == 1:
         return torch.mv(tile[0], b[0]).double().unsqueeze(0)
     return (tile @ b.unsqueeze(-1)).squeeze(-1).double()
@@ -216,12 +239,10 @@ def constant(weights: Tensor) -> bool:
     return weights.stride(-1) == 0
 
 
-def add_product(target: Tensor, left: Tensor, right: Tensor) -> None:
-    """target += left @ right, per batch entry."""
-    if target.shape[0] == 1:
-        target[0].addmm_(left[0], right[0])
-    else:
-        target.baddbmm_(left, right)
+def dense_total(ground: AbstractGround, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Σ_ij a_i G_ij b_j from the whole matrix, twice differentiable."""
+    matrix = dense_matrix(ground, x, y)
+    return ((matrix @ b.unsqueeze(-1)).squeeze(-1) * a).sum(-1).double()
 
 
 def _like(factor: Tensor, grad: Tensor) -> Tensor:
