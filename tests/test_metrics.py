@@ -301,6 +301,19 @@ def test_a_reservoir_keeps_constant_memory():
     assert abs(float(metric.compute())) < 0.5
 
 
+def test_streams_hold_no_more_than_their_states():
+    metric = FACTORIES["frechet"]()
+    held = []
+    for n in (5000, 20_000):
+        metric.reset()
+        for start in range(0, n, 5000):
+            metric.update(real=normal(5000, 4, seed=start), fake=normal(5000, 4, seed=start + 1))
+        states = [getattr(metric, name) for name in metric._defaults]
+        tensors = [part for state in states if isinstance(state, list) for part in state]
+        held.append(sum(part.untyped_storage().nbytes() for part in tensors))
+    assert held[1] <= held[0] < 2 * 5000 * 4 * 8
+
+
 def test_groups_of_moments_are_dealt_in_turn():
     keeper, state, seen = GroupedMoments(4), {"moments": [], "pending": []}, 0
     rows = normal(3000, 2)

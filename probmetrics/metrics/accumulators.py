@@ -131,7 +131,8 @@ class GroupedMoments(AbstractAccumulator):
         gathered = torch.cat(pending)
         whole = len(gathered) // self.groups * self.groups
         moments = self._folded([*state["moments"], *self._packed(gathered[:whole])])
-        return {"moments": moments, "pending": [gathered[whole:]]}
+        late = gathered[whole:].clone()  # a view would hold all that was gathered
+        return {"moments": moments, "pending": [late]}
 
     def compact(self, state: State) -> State:
         pending = torch.cat(state["pending"]) if state["pending"] else None
