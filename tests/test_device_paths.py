@@ -83,7 +83,7 @@ def test_tiles_of_a_device_cover_the_matrix_at_any_size():
         token = tiles.tile_entries.set(entries)
         try:
             pairs = tiles.Pairs(Euclidean(), *torch.empty(2, 3, 100, 2, device="meta"))
-            e, rows, columns = pairs.tile_shape()
+            e, rows, columns = pairs.tile_shape
             assert e * rows * columns <= max(entries, 100)
         finally:
             tiles.tile_entries.reset(token)

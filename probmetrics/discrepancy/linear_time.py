@@ -6,7 +6,8 @@ from torch import Tensor
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, WeightsX, WeightsY, array_function
 from probmetrics.discrepancy.kernel import default_kernel, mmd, mmd_from_blocks
-from probmetrics.pairwise.ground import AbstractGround, centred
+from probmetrics.pairwise.centring import centred
+from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.spectral import frequencies
 
 CHUNK = 2**22  # entries of a block of features

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, array_function
-from probmetrics.pairwise.ground import centre_of
+from probmetrics.pairwise.centring import centre_of
 
 POINTS = 1000  # pooled points whose pairs are looked at
 

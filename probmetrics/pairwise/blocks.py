@@ -13,7 +13,7 @@ from probmetrics.pairwise.reduce import choose_backend, embedded, reduce_pairs
 from probmetrics.pairwise.reductions import Total
 from probmetrics.pairwise.sharded import Backend
 from probmetrics.pairwise.tiled import differentiable, differentiate
-from probmetrics.pairwise.tiles import Pairs
+from probmetrics.pairwise.tiles import Pairs, retried
 from probmetrics.pairwise.total import Sweep, dense_total
 
 SMALL = 256  # points of samples whose operations cost more to start than to do
@@ -53,9 +53,10 @@ def reduce_blocks(
         fx, fy = embedded(standard, x, factor), embedded(standard, y, factor)
         pairs = math.prod(batch) * fx.shape[-2] * fy.shape[-2]
         if choose_backend(backend, pairs, fx, standard, between) == "tiled":
-            points = (z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:]) for z in (fx, fy))
+            points = [z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:]) for z in (fx, fy)]
             flat = between.flatten(batch)
-            totals = differentiable(TiledBlocks, standard, *points, flat.rows, flat.columns)
+            weights = flat.rows, flat.columns
+            totals = retried(lambda: differentiable(TiledBlocks, standard, *points, *weights))
             within_x, within_y, across = totals.reshape(3, *batch).unbind(0)
             return within_x, within_y, across
     if x.shape == y.shape and x.shape[-2] <= SMALL and _alike(ground, x, y, a, b):

@@ -76,7 +76,6 @@ class Euclidean(AbstractProfile):
         return safe_power(s, self.power / 2)
 
     def shape_(self, s: Tensor) -> Tensor:
-        s.clamp_(min=0.0)
         return s.sqrt_() if self.power == 1.0 else s.pow_(self.power / 2)
 
     def tile_slope_(self, s: Tensor, d: int) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probmetrics.pairwise.centring import centre_of
 from probmetrics.pairwise.fused_forms import Form
 from probmetrics.pairwise.fused_table import Blocks, blocks_for
-from probmetrics.pairwise.ground import centre_of
 from probmetrics.pairwise.kernels import LOG2E
 
 DIRECT = 8  # coordinates up to which differences are cheaper than a matrix product

@@ -135,7 +135,7 @@ class Laplacian(AbstractProfile):
 
     def shape_(self, s: Tensor) -> Tensor:
         if self.norm == 2:
-            s.clamp_(min=0.0).sqrt_()
+            s.sqrt_()
         return s.neg_().exp2_()
 
     def slope(self, s: Tensor) -> Tensor:

@@ -27,8 +27,9 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
 
     Where one share fails, or the caller is interrupted, the others stop at their next task.
     """
-    threads = min(torch.get_num_threads(), len(tasks), os.cpu_count() or 1)
-    if threads <= 1 or pairs < 2**19:
+    small = pairs < 2**19
+    threads = 1 if small else min(torch.get_num_threads(), len(tasks), os.cpu_count() or 1)
+    if threads <= 1:
         with torch.no_grad():
             work(tasks)
         return

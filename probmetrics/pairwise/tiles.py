@@ -2,6 +2,7 @@
 
 import contextvars
 import copy
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,8 @@ import torch
 from torch import Tensor
 
 from probmetrics._checks import readable
-from probmetrics.pairwise.ground import (
-    AbstractGround,
-    InnerGeometry,
-    SquaredGeometry,
-    centre_of,
-    coarse,
-)
+from probmetrics.pairwise.centring import centre_of, coarse, coarse_blocks
+from probmetrics.pairwise.ground import AbstractGround, InnerGeometry, SquaredGeometry
 
 ROWS = 512
 COLUMNS = 512
@@ -149,8 +145,7 @@ class Pairs:
         if self.border is None or scaled:
             return coarse(largest, x, y, length)
         first, second = x[:, : self.border], x[:, self.border :]
-        pairs = ((first, first), (second, second), (first, second))
-        return any(coarse(largest, *pair) for pair in pairs)
+        return coarse_blocks(largest, first, second)
 
     def part(self, rows: slice, columns: slice) -> "Pairs":
         """The pairs of some rows and some columns, prepared as they are here."""
@@ -158,6 +153,7 @@ class Pairs:
         part.u, part.v = self.u[:, rows], self.v[:, columns]
         part.n, part.m = part.u.shape[-2], part.v.shape[-2]
         part.same = self.same and rows == columns
+        part.__dict__.pop("tile_shape", None)
         if self.ground.has_offset:
             part.row_offset = self.row_offset[:, rows]
             part.column_offset = self.column_offset[:, columns]
@@ -172,13 +168,13 @@ class Pairs:
         self.v = y.new_empty(self.batch, self.m, d + 2, dtype=self.dtype)
         columns = torch.sub(y.to(self.dtype), centre, out=self.v[..., :d])
         self.v[..., d] = 1.0
-        norms = [torch.einsum("...d,...d->...", columns, columns)]
+        norms = [_squared_norms(columns)]
         self.v[..., d + 1] = norms[0]
         self.u = x.new_empty(self.batch, self.n, d + 2, dtype=self.dtype)
         rows = columns
         if not self.same:
             rows = torch.sub(x.to(self.dtype), centre, out=self.u[..., :d])
-            norms.append(torch.einsum("...d,...d->...", rows, rows))
+            norms.append(_squared_norms(rows))
         torch.mul(rows, -2.0 * self.rate, out=self.u[..., :d])
         torch.mul(norms[-1], self.rate * (1.0 - snap), out=self.u[..., d])
         self.u[..., d + 1] = self.rate
@@ -280,6 +276,7 @@ class Pairs:
         """
         return self.batch > 1 and 0 < self.n * self.m <= SMALL
 
+    @functools.cached_property
     def tile_shape(self) -> tuple[int, int, int]:
         """Batch entries, rows and columns of a tile that stays in cache."""
         if self.u.device.type != "cpu":
@@ -297,19 +294,19 @@ class Pairs:
 
     def buffer(self, place: int = 0) -> Tensor:
         """Memory for one tile, to be reused."""
-        entries, rows, columns = self.tile_shape()
+        entries, rows, columns = self.tile_shape
         return scratch(min(entries, self.batch) * rows * columns, self.u, place)
 
     def row_blocks(self) -> list[Block]:
         """All rows of all batch entries, in tasks."""
-        entries, rows, _ = self.tile_shape()
+        entries, rows, _ = self.tile_shape
         return [
             Block(e, r) for e in blocks(self.batch, entries) for r in self._pieces(self.n, rows)
         ]
 
     def column_blocks(self, start: int = 0) -> Iterator[slice]:
         """The columns from ``start`` on, in tiles."""
-        _, _, columns = self.tile_shape()
+        _, _, columns = self.tile_shape
         pieces = self._pieces(self.m, columns) if self.same else blocks(self.m, columns)
         for piece in pieces:
             if piece.start >= start:
@@ -325,3 +322,10 @@ class Pairs:
     def count(self) -> int:
         """Number of pairs to share among threads of our own; none where torch's do better."""
         return 0 if self.together or self.parts > 1 else self.batch * self.n * self.m
+
+
+def _squared_norms(points: Tensor) -> Tensor:
+    """‖x‖² of each point; without a copy of many coordinates."""
+    if points.numel() <= 2**17:
+        return points.square().sum(-1)
+    return torch.einsum("...d,...d->...", points, points)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import Array, SamplesX, SamplesY, WeightsX, WeightsY, array_function
+from probmetrics.pairwise.centring import centre_of
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.ground import AbstractGround, centre_of
+from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.reductions import AbstractReduction, Reading, per_entry
 from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Pairs, blocks
