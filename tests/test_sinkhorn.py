@@ -367,3 +367,16 @@ def test_entries_that_need_more_passes_go_on_alone(cost, backend):
         torch.testing.assert_close(
             slope[k], torch.autograd.grad(one.value, x)[0][k], rtol=1e-6, atol=1e-9
         )
+
+
+def test_float32_holds_its_digits_where_one_point_has_nearly_all_mass():
+    generator = torch.Generator().manual_seed(3)
+    x = 5.0 * torch.randn(11, 5, generator=generator) + 374.0
+    y, b = x[:3].clone(), torch.tensor([0.03, 0.97, 4e-9])
+    b = b / b.sum()
+    options = {"epsilon": 1000.0, "tolerance": 1e-4}
+    exact = sinkhorn(x.double(), y.double(), b=b.double(), epsilon=1000.0, tolerance=1e-9)
+    found = sinkhorn(x, y, b=b, **options)
+    assert found.f.abs().max() < 2.0 * torch.cdist(x, y).square().max()
+    assert float(found.value) == pytest.approx(float(exact.value), rel=1e-6)
+    assert abs(found.dual_gap) < 1e-4 * found.value

@@ -58,7 +58,26 @@ def gaussian_start(problem: EntropicProblem, epsilon: Tensor) -> tuple[Tensor, T
         c = 0.5 * epsilon * torch.log1p(2.0 * var_y * v / eps).sum((-1, -2))
         f = (square_x @ (1.0 - u).to(x.dtype).mT + 2.0 * x @ delta.mT).squeeze(-1)
         g = (square_y @ (1.0 - v).to(y.dtype).mT - 2.0 * y @ delta.mT).squeeze(-1)
-    return f.double() + c.unsqueeze(-1), g.double() + delta.double().square().sum(-1)
+    f, g = f.double() + c.unsqueeze(-1), g.double() + delta.double().square().sum(-1)
+    return _tamed(f, g, problem.b, _longest(x, y, delta))
+
+
+def _longest(x: Tensor, y: Tensor, delta: Tensor) -> Tensor:
+    """A bound on all costs, from points about their means, shape (B, 1)."""
+    reach = [torch.einsum("...d,...d->...", z, z).amax(-1, keepdim=True).sqrt() for z in (x, y)]
+    longest: Tensor = (reach[0] + reach[1] + delta.norm(dim=-1)).square().double()
+    return longest
+
+
+def _tamed(f: Tensor, g: Tensor, b: Tensor, longest: Tensor) -> tuple[Tensor, Tensor]:
+    """Potentials of a finite sample: g averages to zero, and neither exceeds the largest cost.
+
+    Where points lie in a plane, or nearly all mass on a few of them, the Gaussians' maps are
+    singular, and their potentials large beside the costs: digits would be lost beside them.
+    """
+    level = (b * g).sum(-1, keepdim=True) / b.sum(-1, keepdim=True)
+    f, g = (f + level).clamp(-longest, longest), (g - level).clamp(-longest, longest)
+    return f, g
 
 
 def _centred(z: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
