@@ -26,8 +26,8 @@ warnings.filterwarnings("ignore")
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ["probmetrics", "torch", "numpy", "scipy", "scikit-learn", "torchmetrics", "prdc"]
 CAPACITY = 1000  # rows that streaming metrics of neighbours and kernels keep
-# Of freed blocks the C library keeps as many as the pattern of a run happens to leave in pieces. For
-# the memory of a stream they go back at once; a run that is timed is left alone.
+# Of freed blocks the C library keeps as many as the pattern of a run happens to leave in pieces.
+# For the memory of a stream they go back at once; a run that is timed is left alone.
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 
 

@@ -104,7 +104,7 @@ def compare(
         typer.Option(
             help="Distances, comma-separated, among mmd, energy, sliced_wasserstein, wasserstein, "
             "wasserstein_1d, frechet, frechet_infinity, kid, cmmd, precision, recall, density, "
-            "coverage, vendi, sinkhorn, mauve, bins, one_nn, logistic, parzen; by default "
+            "coverage, vendi, sinkhorn, mauve, bins, one_nn, logistic, parzen, mifid; by default "
             "those that suit the data."
         ),
     ] = None,

@@ -163,6 +163,32 @@ def test_further_scores_by_name():
     assert found["mauve"] < 0.1 < near[1].value
 
 
+def test_mifid_of_both_samples_and_of_the_training_set():
+    train, real, fake = normal(150, 0) + 4, normal(90, 1) + 4, normal(80, 2, 0.3) + 4
+    result = quick(real, fake, train=train, metrics="mifid")
+    assert result.measurements[0].value == pytest.approx(metrics.mifid(real, fake))
+    assert result.measurements[0].floor is not None
+    score = next(s for s in result.copying.scores if s.name == "mifid")
+    assert score.value == pytest.approx(metrics.mifid(train, fake))
+    assert score.unseen == pytest.approx(metrics.mifid(train, real))
+    assert score.low < score.value < score.high
+    copied = quick(real, train[:80] * 1.0001, train=train, metrics="frechet").copying
+    assert next(s for s in copied.scores if s.name == "mifid").value > 100 * score.value
+
+
+def test_the_extrapolated_distance_has_a_floor():
+    same = quick(normal(200, 0), normal(180, 1), metrics="frechet_infinity").measurements[0]
+    far = quick(normal(200, 0), normal(180, 1, 1.0), metrics="frechet_infinity").measurements[0]
+    assert same.floor.mean == far.floor.mean
+    assert abs(same.floor.mean) < 0.1  # unbiased, unlike that of the plain distance
+    assert same.floor.sizes == (100, 100)
+    assert same.floor.lower <= same.floor.matched_mean <= 3 * same.floor.upper
+    assert far.floor.share_above == 1
+    few = quick(normal(15, 0), normal(15, 1), metrics="frechet_infinity").measurements[0]
+    assert few.floor is None
+    assert "no noise floor" in few.notes[-1]
+
+
 def test_copying_has_intervals_even_where_no_cell_holds_both():
     train, real = normal(800, 0), normal(500, 1)
     collapsed = 1e-3 * normal(500, 2) + 60.0

@@ -84,12 +84,7 @@ def frechet_infinity(
     repeats = checks.count(repeats, "repeats", minimum=2)
     source = checks.generator(generator, x.device)
     whole = frechet_distance(x.double(), y.double())
-    curves = []
-    for _ in range(repeats):
-        x_r, y_r = (z[torch.randperm(len(z), generator=source, device=z.device)] for z in (x, y))
-        means = [whole] + [_mean_of_parts(x_r, y_r, level) for level in LEVELS[1:]]
-        curves.append(torch.stack([mean.double() for mean in means]))
-    stacked = torch.stack(curves)
+    stacked = torch.stack([_curve(x, y, whole, source) for _ in range(repeats)])
     sizes = tuple(len(y) // level for level in LEVELS)
     lines = [_line(curve, sizes) for curve in stacked]
     value, slope = _line(stacked.mean(0), sizes)
@@ -98,6 +93,13 @@ def frechet_infinity(
     bent = _bend(stacked.mean(0), sizes).square()
     error = (sampling.standard_error**2 + scatter + bent).sqrt()
     return Extrapolation(value, error, slope, sizes, stacked.mean(0))
+
+
+def intercept(x: Tensor, y: Tensor, generator: torch.Generator | int) -> Tensor:
+    """FD∞ from one random partition and without its error: seven distances."""
+    x, y = x.double(), y.double()
+    curve = _curve(x, y, frechet_distance(x, y), checks.generator(generator, x.device))
+    return _line(curve, tuple(len(y) // level for level in LEVELS))[0]
 
 
 def frechet_from_groups(
@@ -134,6 +136,13 @@ def frechet_from_groups(
     # The parts of one level average the same rows, so first-order terms agree between levels.
     own = _bend(curve, sizes).square()
     return Extrapolation(value, (sampling.to(own) + own).sqrt(), slope, sizes, curve)
+
+
+def _curve(x: Tensor, y: Tensor, whole: Tensor, source: torch.Generator | None) -> Tensor:
+    """Mean distances of the parts of a random partition at every level, shape (levels,)."""
+    x, y = (z[torch.randperm(len(z), generator=source, device=z.device)] for z in (x, y))
+    means = [whole] + [_mean_of_parts(x, y, level) for level in LEVELS[1:]]
+    return torch.stack([mean.double() for mean in means])
 
 
 def _mean_of_parts(x: Tensor, y: Tensor, level: int) -> Tensor:

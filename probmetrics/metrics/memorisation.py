@@ -320,18 +320,23 @@ def mifid(x: SamplesX, y: SamplesY, *, threshold: float = 0.1, convention: str =
     threshold = checks.positive(threshold, "threshold")
     square = frechet_distance(x.double(), y.double())
     checks.choice(convention, "convention", ("paper", "torchmetrics"))
-    penalty = cosine_gap(x, y) if convention == "paper" else cosine_gap(y, x)
-    divisor = torch.where(penalty < threshold, penalty, torch.ones_like(penalty))
-    return torch.where(square > 1e-8, square / (divisor + 1e-14), 0.0).to(x.dtype)
+    gaps = cosine_gaps(x, y) if convention == "paper" else cosine_gaps(y, x)
+    return penalised(square, gaps.mean(), threshold).to(x.dtype)
 
 
-def cosine_gap(x: Tensor, y: Tensor) -> Tensor:
-    """mean_j min_i (1 − |cos(x_i, y_j)|), float64."""
+def penalised(square: Tensor, gap: Tensor, threshold: float = 0.1) -> Tensor:
+    """A squared distance over a mean cosine distance below the threshold, see ``mifid``."""
+    divisor = torch.where(gap < threshold, gap, torch.ones_like(gap))
+    return torch.where(square > 1e-8, square / (divisor + 1e-14), 0.0)
+
+
+def cosine_gaps(x: Tensor, y: Tensor) -> Tensor:
+    """min_i (1 − |cos(x_i, y_j)|) for each j, shape (m,), float64."""
     x, y = x.double(), y.double()
     gaps = [
         reduce_pairs(Cosine(), KSmallest(1), y, sign * x)[0].squeeze(-1) for sign in (1.0, -1.0)
     ]
-    return torch.minimum(*gaps).mean()
+    return torch.minimum(*gaps)
 
 
 def mann_whitney(first: Tensor, second: Tensor) -> Tensor:

@@ -167,9 +167,9 @@ def compare(
         metrics: Names among ``mmd``, ``energy``, ``sliced_wasserstein``, ``wasserstein``,
             ``wasserstein_1d`` (one column), ``frechet``, and for models ``frechet_infinity``,
             ``kid``, ``cmmd``, ``precision``, ``recall``, ``density``, ``coverage``, ``vendi``,
-            ``sinkhorn``, ``mauve``, ``bins``, ``one_nn``, ``logistic``, ``parzen``;
-            None takes those that suit the data, and those for models with ``train`` or
-            ``encoder``.
+            ``sinkhorn``, ``mauve``, ``bins``, ``one_nn``, ``logistic``, ``parzen``,
+            ``mifid``; None takes those that suit the data, and those for models with ``train``
+            or ``encoder``.
         permutations: Random labelings per test.
         level: Confidence level of the intervals; the tests use the significance level 1 − level.
         seed: Everything random follows from it: same seed, same answer.

@@ -109,6 +109,7 @@ def judge_copying(pair: "Pair", *, level: float, seed: int) -> Copying:
         _copies(_NEAR, of_y.near, None if of_x is None else of_x.near, len(pair.y), level),
         _copies(_REPEATS, of_y.within, None if of_x is None else of_x.within, len(pair.y), level),
     ]
+    scores += _mifid(pair.y, unseen, train, level, seed)
     pvalue, distances = None, torch.zeros(0)
     if len(unseen) >= LEAST:
         pvalue, distances, more = _against_unseen(pair.y, train, unseen, level, seed)
@@ -138,6 +139,13 @@ _NEAR = (
     "nearest-neighbour distance, exact copies included.",
 )
 _REPEATS = ("repeats", "repeats", "Share of samples equal to another sample of the model.")
+_MIFID = (
+    "mifid",
+    "MIFID",
+    "Fréchet distance to the training set, divided by the mean cosine distance to the nearest "
+    "training point where that is below 0.1: near copies raise it. Smaller is better; larger for "
+    "fewer samples.",
+)
 _RATIO = (
     "nearest_training_ratio",
     "distance ratio",
@@ -187,6 +195,40 @@ def _copies(names: Names, share: Any, unseen: Any, m: int, level: float) -> Copy
 
     low, high = clopper_pearson(round(float(share) * m), m, level)
     return CopyScore(*names, float(share), low, high, None if unseen is None else float(unseen))
+
+
+def _mifid(y: Tensor, unseen: Tensor, train: Tensor, level: float, seed: int) -> list[CopyScore]:
+    """The memorisation-informed Fréchet distance; none of fewer than two samples."""
+    from probmetrics.uncertainty import estimate
+
+    if min(len(y), len(train)) < 2:
+        return []
+    train = train.double()
+    found = estimate(
+        _penalised, train, _beside(y, train), level=level, method="influence", generator=seed
+    )
+    theirs = float(_penalised(train, _beside(unseen, train))) if len(unseen) > 1 else None
+    value, low, high = (float(part) for part in (found.value, found.low, found.high))
+    return [CopyScore(*_MIFID, value, low, high, theirs)]
+
+
+def _beside(z: Tensor, train: Tensor) -> Tensor:
+    """Samples with their cosine distance to the training set as one more column."""
+    from probmetrics.metrics.memorisation import cosine_gaps
+
+    return torch.cat([z.double(), cosine_gaps(train, z).unsqueeze(-1)], 1)
+
+
+def _penalised(
+    train: Tensor, beside: Tensor, *, a: Tensor | None = None, b: Tensor | None = None
+) -> Tensor:
+    """MIFID as a function of weights, the cosine distances given."""
+    from probmetrics.gaussian import frechet_distance
+    from probmetrics.metrics.memorisation import penalised
+
+    square = frechet_distance(train, beside[:, :-1], a=a, b=b)
+    gaps = beside[:, -1]
+    return penalised(square, gaps.mean() if b is None else (b * gaps).sum())
 
 
 def _more_copies(of_y: Any, of_x: Any, m: int, n: int, level: float) -> bool:

@@ -43,6 +43,12 @@ def _parzen(x: Tensor, y: Tensor, seed: int) -> Distance:
     return lambda x, y: parzen_log_likelihood(x, y)
 
 
+def _mifid(x: Tensor, y: Tensor, seed: int) -> Distance:
+    from probmetrics.metrics import mifid
+
+    return lambda x, y: mifid(x, y)
+
+
 def _resampled() -> Any:
     from probmetrics.uncertainty.methods import Subsampling
 
@@ -112,5 +118,15 @@ FURTHER = (
         limit=1000,
         better="higher",
         method="jackknife",
+    ),
+    Metric(
+        "mifid",
+        "MIFID",
+        "The Fréchet distance, divided by the mean cosine distance of the second sample to its "
+        "nearest rows of the first where that is below 0.1: near copies of the first sample raise "
+        "it. Against the training set it stands under memorisation.",
+        _mifid,
+        minimum=2,
+        method=_resampled,
     ),
 )

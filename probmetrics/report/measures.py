@@ -60,29 +60,31 @@ def measure(metric: Metric, pair: Pair, *, level: float, seed: int) -> Measureme
         _limited(metric, side, values, generator, notes)
         for side, values in zip(pair.sides, (x, y), strict=True)
     )
+    detail = None
     if metric.detail is not None:
-        return _extrapolated(metric, fewer_x, fewer_y, level, seed)
-    value = float(distance(fewer_x, fewer_y))
-    method = metric.method() if callable(metric.method) else metric.method
-    interval = _interval(distance, fewer_x, fewer_y, level, seed, notes, method)
+        detail = metric.detail(fewer_x, fewer_y, seed)
+        value, interval = _extrapolated(detail, fewer_x, fewer_y, level, notes)
+    else:
+        value = float(distance(fewer_x, fewer_y))
+        method = metric.method() if callable(metric.method) else metric.method
+        interval = _interval(distance, fewer_x, fewer_y, level, seed, notes, method)
     floor = noise_floor(
         distance, x, y, minimum=metric.minimum, limit=metric.limit, generator=generator
     )
     if floor is None:
         notes.append(f"{pair.first.name} has too few points to be halved: no noise floor")
-    return Measurement(metric, value, interval, floor, (len(fewer_x), len(fewer_y)), tuple(notes))
+    sizes = (len(fewer_x), len(fewer_y))
+    return Measurement(metric, value, interval, floor, sizes, tuple(notes), detail)
 
 
-def _extrapolated(metric: Metric, x: Tensor, y: Tensor, level: float, seed: int) -> Measurement:
-    """A value that is extrapolated, with the error of doing so."""
-    assert metric.detail is not None
-    fit = metric.detail(x, y, seed)
+def _extrapolated(
+    fit: Any, x: Tensor, y: Tensor, level: float, notes: list[str]
+) -> tuple[float, Any]:
+    """A value that is extrapolated, and its interval from the error of doing so."""
     interval = normal_interval(fit.value, fit.standard_error, method="extrapolation", level=level)
-    notes: tuple[str, ...] = ()
     if min(len(x), len(y)) // 4 < x.shape[-1]:
-        notes = ("quarters of the samples have fewer rows than columns: read it with care",)
-    sizes = (len(x), len(y))
-    return Measurement(metric, float(fit.value), to_numpy(interval), None, sizes, notes, fit)
+        notes.append("quarters of the samples have fewer rows than columns: read it with care")
+    return float(fit.value), to_numpy(interval)
 
 
 def _limited(

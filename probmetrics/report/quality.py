@@ -27,7 +27,7 @@ class Metric:
         better: ``"lower"`` for distances, ``"higher"`` for scores.
         method: Of the interval, see ``probmetrics.estimate``; None calls ``detail`` for it.
         detail: ``detail(x, y, seed)`` gives an extrapolation, whose value and error are the
-            answer; it has no noise floor.
+            answer; the noise floor is that of ``bind``.
     """
 
     name: str
@@ -77,7 +77,9 @@ def _infinity(x: Tensor, y: Tensor, seed: int) -> Any:
 
 
 def _infinity_value(x: Tensor, y: Tensor, seed: int) -> Distance:
-    return lambda x, y: _infinity(x, y, seed).value
+    from probmetrics.metrics.extrapolation import intercept
+
+    return lambda x, y: intercept(x, y, seed)
 
 
 def _resampled() -> Any:
