@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from probmetrics._checks import readable
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.reductions import (
     AbstractReduction,
@@ -19,6 +20,7 @@ from probmetrics.pairwise.reductions import (
 )
 from probmetrics.pairwise.threads import run_tasks
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
+from probmetrics.pairwise.tree import tree_neighbors
 
 Scale = float | Tensor  # a number, or one per batch entry
 Coefficient = Callable[[Tensor, Tensor, slice, slice, slice], Tensor]
@@ -239,8 +241,11 @@ def _plan_sums(
 
 
 def neighbors(ground: AbstractGround, x: Tensor, y: Tensor, reduction: KSmallest) -> Any:
-    """The k smallest entries per row, ascending, with their columns."""
-    _, indices = fold(Pairs(ground, x, y), reduction, ranks=ground.increasing)
+    """The k smallest entries per row, ascending and ties by column, with their columns."""
+    indices = tree_neighbors(ground, x, y, reduction)
+    if indices is None:
+        _, indices = fold(Pairs(ground, x, y), reduction, ranks=ground.increasing)
+        indices = indices.sort(-1).values
     return near_values(ground, x, y, indices)
 
 
@@ -253,7 +258,7 @@ def near_values(
         ground: Any ground.
         x: Embedded points, shape (B, n, d).
         y: Embedded points, shape (B, m, d).
-        indices: Shape (B, n, k), in any order.
+        indices: Shape (B, n, k), in any order, which ties keep.
     """
     batch, n, k = indices.shape
     pieces = []
@@ -265,7 +270,10 @@ def near_values(
         if ground.has_offset:
             value = value + ground.offset(own) + ground.offset(near)
         pieces.append(value)
-    values, order = torch.cat(pieces, dim=1).sort(dim=-1)
+    values = torch.cat(pieces, dim=1)
+    if readable(values) and bool((values.detach().diff(dim=-1) >= 0).all()):
+        return values, indices
+    values, order = values.sort(dim=-1, stable=True)
     return values, indices.gather(-1, order)
 
 
