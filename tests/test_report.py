@@ -160,6 +160,13 @@ class TestPage:
         assert "Mean images" in shown
         assert page.open == []
 
+    def test_grey_pixels_look_as_in_a_viewer(self, digits):
+        dark = np.random.default_rng(0).integers(0, 90, size=(2, 20, 8, 8), dtype=np.uint8)
+        drawn = quick(*dark, metrics="energy").figures["samples_a"].axes[0].images[0]
+        assert (drawn.norm.vmin, drawn.norm.vmax, drawn.cmap.name) == (0, 255, "gray")
+        ink = digits.figures["samples_a"].axes[0].images[0]
+        assert (ink.norm.vmax, ink.cmap.name) == (16, "gray_r")
+
     @pytest.mark.parametrize("channels", [1, 3, 4])
     def test_images_in_colour(self, channels):
         rng = np.random.default_rng(0)
@@ -171,8 +178,7 @@ class TestPage:
         row = next(row for row in result.rows if row.side == 0)
         want = images[0][row.position].squeeze()
         if channels > 1:
-            low, high = int(images.min()), int(images.max())
-            want = (want - float(low)) / (high - low)
+            want = want / 255
         np.testing.assert_allclose(np.asarray(drawn, dtype=float), want, atol=1e-6)
 
     def test_one_column_is_drawn_on_the_line(self):
@@ -206,6 +212,7 @@ class TestPage:
         assert all(attributes.get("scope") in ("row", "col") for attributes in page.all("th"))
         shown = "".join(page.text)
         for part in (
+            model.pair.training.name,
             "Does it copy its training set?",
             "Class by class",
             "Fréchet distance against 1/n",
@@ -214,6 +221,8 @@ class TestPage:
             model.copying.sentence,
         ):
             assert part in shown
+        source = re.escape(model.pair.training.data.source)
+        assert re.search(rf"training set</th><td[^>]*>{source}<", as_html(model))
 
 
 class TestFigures:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from probmetrics import _checks as checks
 from probmetrics.data import dataset
@@ -111,9 +111,11 @@ class ImageFiles:
             return decode(self._bytes(archive, name), self.image_size)
         except Exception as error:  # damaged files make Pillow raise almost anything
             reason = str(error).split("\n")[0].replace(str(self.path), "") or type(error).__name__
+            if isinstance(error, UnidentifiedImageError):  # its text is an address in memory
+                reason = f"not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
             return DataError(
                 f"{self.path}: image {shown(name, 120)} cannot be decoded ({shown(reason, 80)}); "
-                "replace it, or leave such images out with on_corrupt='skip'"
+                "replace it, or leave such images out with on_corrupt='skip' (--skip-corrupt)"
             )
 
     def _bytes(self, archive: zipfile.ZipFile | None, name: str) -> bytes:
@@ -135,7 +137,8 @@ class ImageFiles:
             (h, w), (height, width) = shape, first[1]
             raise DataError(
                 f"{self.path}: images differ in size: {shown(first[0], 80)} is {height}×{width} "
-                f"and {shown(name, 80)} {h}×{w} (height×width); pass image_size to resize all"
+                f"and {shown(name, 80)} {h}×{w} (height×width); pass image_size "
+                "(--image-size) to resize all"
             )
 
 
@@ -164,7 +167,7 @@ def open_images(
 
     Example:
         >>> import tempfile, pathlib, numpy as np
-        >>> from PIL import Image
+        >>> from PIL import Image, UnidentifiedImageError
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> for i in range(3):
         ...     Image.fromarray(np.full((4, 5), i, np.uint8)).save(folder / f"{i}.png")

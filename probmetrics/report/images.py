@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ACROSS, DOWN = 6, 4
 PAIRS = 12
+FEW_LEVELS = 32  # whole numbers up to this are counts of ink, not pixels of eight bits
 
 
 def draw_images(comparison: "Comparison") -> dict[str, "Figure"]:
@@ -121,16 +122,28 @@ def _images(comparison: "Comparison", side: int) -> np.ndarray:
 
 
 def _look(comparison: "Comparison") -> dict[str, Any]:
-    """How to draw an image: one range of values for both sides, grey where there is no colour."""
+    """How to draw an image: one range of values for both sides, grey where there is no colour.
+
+    Pixels of eight bits look as they do in any viewer. Small images of other values are drawn as
+    ink on paper.
+    """
     values = [side.pictures.values for side in comparison.pair.sides]
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     small = max((comparison.pair.image_shape or (0,))[:2]) <= 64
+    eight_bits = low >= 0 and FEW_LEVELS < high <= 255 and all(_whole(v) for v in values)
+    if eight_bits:
+        low, high = 0.0, 255.0
     return {
         "vmin": low,
         "vmax": high if high > low else low + 1.0,
-        "cmap": "gray_r" if small else "gray",
+        "cmap": "gray_r" if small and not eight_bits else "gray",
         "interpolation": "nearest" if small else "antialiased",
     }
+
+
+def _whole(values: np.ndarray) -> bool:
+    some = values[:200]
+    return bool((some == np.rint(some)).all())
 
 
 def _shown(image: np.ndarray, look: dict[str, Any]) -> np.ndarray:

@@ -125,7 +125,8 @@ def table_of(title: str, *columns: str, left: int = 1) -> "Table":
 
 def _samples(comparison: "Comparison") -> "Table":
     table = table_of("Samples", "", "source", "rows", "compared", "columns", left=2)
-    for side in comparison.pair.sides:
+    training = comparison.pair.training
+    for side in (*comparison.pair.sides, *([] if training is None else [training])):
         data = side.data
         cells = (f"{side.total:,}", f"{len(data):,}", f"{len(data.columns):,}")
         table.add_row(plain_text(side.name), plain_text(data.source), *cells)
