@@ -147,7 +147,7 @@ def test_corrupt_images_are_named_and_fatal_or_counted(tmp_path):
         np.testing.assert_array_equal(got.images, COLOUR[[0, 2, 5]])
         assert "3 corrupt images skipped: '01.png', '03.png', '04.png'" in got.notes
     (folder / "01.png").write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"\(not PNG, JPEG, WEBP or BMP\).*--skip-corrupt"):
+    with pytest.raises(DataError, match=r"\('not PNG, JPEG, WEBP or BMP'\).*--skip-corrupt"):
         read(folder)
     for file in folder.iterdir():
         file.write_bytes(b"rubbish")
