@@ -1,5 +1,6 @@
 """Distances between mean embeddings: MMD, energy distance, and the witness function."""
 
+import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
@@ -13,11 +14,13 @@ from probmetrics._arrays import (
     WeightsY,
     array_function,
 )
-from probmetrics.pairwise import WeightedSum, reduce_pairs, sharded
+from probmetrics.pairwise import Sharded, WeightedSum, reduce_pairs, sharded
 from probmetrics.pairwise.blocks import reduce_blocks
 from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ground import AbstractGround, safe_sqrt
 from probmetrics.pairwise.kernels import Gaussian
+
+MODERATE = 2**20  # coordinates of two samples that are put into one tensor
 
 
 def mmd_from_blocks(
@@ -208,10 +211,14 @@ def witness(
     at, _ = sharded.samples(at, x, backend, names=("at", "x"))
     chosen = default_kernel(x, y, backend) if kernel is None else kernel
     # A term in one point alone shifts the witness, so the kernel is used whole here.
-    of_x = WeightedSum(sharded.weights(a, x, backend, "a"))
-    of_y = WeightedSum(sharded.weights(b, y, backend, "b"))
-    seen = reduce_pairs(chosen, of_x, at, x, backend=backend)
-    other = reduce_pairs(chosen, of_y, at, y, backend=backend)
+    weights_x = sharded.weights(a, x, backend, "a")
+    weights_y = sharded.weights(b, y, backend, "b")
+    if _in_one_sum(chosen, x, y, weights_x, weights_y, backend):
+        signed = WeightedSum(torch.cat([weights_x, -weights_y], dim=-1))
+        pooled = torch.cat([x, y], dim=-2)
+        return reduce_pairs(chosen, signed, at, pooled, backend=backend).to(at.dtype)
+    seen = reduce_pairs(chosen, WeightedSum(weights_x), at, x, backend=backend)
+    other = reduce_pairs(chosen, WeightedSum(weights_y), at, y, backend=backend)
     return (seen - other).to(at.dtype)
 
 
@@ -253,6 +260,19 @@ def _block_mmd(
         squares_y=over_points(squares_y),
         unbiased=True,
     )
+
+
+def _in_one_sum(
+    kernel: AbstractGround, x: Tensor, y: Tensor, a: Tensor, b: Tensor, backend: sharded.Backend
+) -> bool:
+    """Whether moderate samples are one sum with signed weights, prepared once.
+
+    Not where that would compute gradients nobody wants, or hand other shapes to a network.
+    """
+    moderate = x.numel() + y.numel() <= MODERATE and not isinstance(backend, Sharded)
+    alike = x.shape[:-2] == y.shape[:-2] and a.shape[:-1] == b.shape[:-1]
+    wanted = x.requires_grad == y.requires_grad and a.requires_grad == b.requires_grad
+    return moderate and alike and wanted and not kernel.embedding()
 
 
 def _root(squared: Tensor, root: bool) -> Tensor:

@@ -25,6 +25,10 @@ class AbstractReduction(abc.ABC):
     def of(self, tile: Tensor, rows: slice, columns: slice) -> Reading:
         """The reading of one tile, shape (*batch, rows, columns) of the whole matrix."""
 
+    def of_(self, tile: Tensor, rows: slice, columns: slice) -> Reading:
+        """``of``, allowed to overwrite the tile; no gradient."""
+        return self.of(tile, rows, columns)
+
     @abc.abstractmethod
     def merge(self, left: Reading, right: Reading) -> Reading:
         """The reading of the columns of both."""
@@ -97,6 +101,13 @@ class WeightedSum(AbstractReduction):
             return ((tile @ self.weights[..., columns, :].to(tile.dtype)).to(_wide(tile)),)
         weights = self.weights[..., columns].to(tile.dtype)
         return ((tile @ weights.unsqueeze(-1)).squeeze(-1).to(_wide(tile)),)
+
+    def of_(self, tile: Tensor, rows: slice, columns: slice) -> Reading:
+        single = self.weights is not None and self.columns and self.weights.shape[-1] == 1
+        if not single or self.weights is None or uniform(self.weights):
+            return self.of(tile, rows, columns)
+        tile.mul_(self.weights[..., columns, :].to(tile.dtype).mT)
+        return (tile.sum(-1, keepdim=True).to(_wide(tile)),)
 
     def merge(self, left: Reading, right: Reading) -> Reading:
         return (left[0] + right[0],)

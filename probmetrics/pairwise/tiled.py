@@ -18,7 +18,7 @@ from probmetrics.pairwise.reductions import (
     per_entry,
     uniform,
 )
-from probmetrics.pairwise.threads import run_tasks
+from probmetrics.pairwise.threads import on_one_thread, run_tasks
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
 from probmetrics.pairwise.tree import tree_neighbors
 
@@ -47,7 +47,7 @@ def fold(pairs: Pairs, reduction: AbstractReduction, *, ranks: bool = False) -> 
                 tile = pairs.arguments(block.entries, block.rows, columns, buffer)
                 if not ranks:
                     tile = pairs.values(tile, block.entries, block.rows, columns)
-                new = taken.of(tile, block.rows, columns)
+                new = taken.of_(tile, block.rows, columns)
                 reading = new if reading is None else taken.merge(reading, new)
             assert reading is not None
             readings[position[id(block)]] = reading
@@ -242,11 +242,13 @@ def _plan_sums(
 
 def neighbors(ground: AbstractGround, x: Tensor, y: Tensor, reduction: KSmallest) -> Any:
     """The k smallest entries per row, ascending and ties by column, with their columns."""
+    entries = x.shape[-2] * reduction.k * x.shape[-1]
     indices = tree_neighbors(ground, x, y, reduction)
-    if indices is None:
-        _, indices = fold(Pairs(ground, x, y), reduction, ranks=ground.increasing)
-        indices = indices.sort(-1).values
-    return near_values(ground, x, y, indices)
+    if indices is not None:
+        with on_one_thread(entries):
+            return near_values(ground, x, y, indices)
+    _, indices = fold(Pairs(ground, x, y), reduction, ranks=ground.increasing)
+    return near_values(ground, x, y, indices.sort(-1).values)
 
 
 def near_values(
@@ -261,10 +263,13 @@ def near_values(
         indices: Shape (B, n, k), in any order, which ties keep.
     """
     batch, n, k = indices.shape
+    m, d = y.shape[-2:]
+    flat = y.reshape(-1, d)
+    starts = m * torch.arange(batch, device=y.device).reshape(-1, 1, 1)
     pieces = []
     for rows in blocks(n, max(1, 2**22 // max(1, batch * k * x.shape[-1]))):
-        index = indices[:, rows].reshape(batch, -1, 1).expand(-1, -1, y.shape[-1])
-        near = y.gather(1, index).unflatten(1, (-1, k))
+        places = (indices[:, rows] + starts).reshape(-1)
+        near = flat.index_select(0, places).reshape(batch, -1, k, d)
         own = x[:, rows].unsqueeze(-2).expand_as(near)
         value = ground.between_features(own, near)
         if ground.has_offset:

@@ -20,7 +20,8 @@ COLUMNS = 512
 SMALL = 2**16  # pairs of a problem that is too small to be split
 TOGETHER = 2**17  # entries per thread of a tile of many small problems
 SPLIT = range(2**15, 2**22)  # pairs for which torch's threads share a tile by its rows,
-PARTS = 8  # and the most of them
+PARTS = 8  # and the most of them;
+SHARED = 1024  # rows and columns of such a tile: sharing an operation has a price of its own
 KEPT = 2**22  # bytes of a tile's memory that a thread keeps for the next call
 CUDA_TILE = 2**24  # entries of a tile on a device with many cores,
 SMALLER = 2**20  # and once its memory has run out
@@ -112,7 +113,8 @@ class Pairs:
         self.border = border
         cpu = x.device.type == "cpu"
         self.threads = min(torch.get_num_threads(), PARTS) if cpu else 1
-        self.parts = self.threads if split and self.batch * self.n * self.m in SPLIT else 1
+        self.shared = split and cpu and self.batch * self.n * self.m in SPLIT
+        self.parts = self.threads if self.shared else 1
         rate = ground.rate(self.d)
         assert not isinstance(rate, Tensor) or rate.ndim == 0
         self.rate = float(rate)
@@ -287,9 +289,9 @@ class Pairs:
         if self.together:
             most = self.threads * TOGETHER
             return max(1, most // (self.n * self.m)), self.n, self.m
+        if self.shared:  # the same tiles for any number of threads: sums do not depend on it
+            return 1, min(self.n, SHARED), min(self.m, SHARED)
         rows, columns = min(self.n, ROWS), min(self.m, COLUMNS)
-        if self.parts > 1:
-            return 1, rows, columns
         return max(1, ROWS * COLUMNS // (rows * columns)), rows, columns
 
     def buffer(self, place: int = 0) -> Tensor:

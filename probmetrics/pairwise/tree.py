@@ -13,6 +13,7 @@ LEAST = 2**16  # pairs from which on a tree is worth building
 FEW = 4  # coordinates, or
 MORE, MANY = 6, 2**12  # a few more where there are many points
 RARE = 16  # copies and ties of more than one point in this many are left to tiles
+PER_WORKER = 2**8  # points for which a thread is worth starting
 OPENED = 2**20  # distances looked at together where a row has ties
 
 
@@ -44,7 +45,8 @@ def tree_neighbors(
     tree = cKDTree(columns, leafsize=16 if x.shape[-1] < FEW else 32)
     k, n = reduction.k, len(rows)
     asked = min(k + reduction.skip_self + 1, tree.n)
-    distances, found = tree.query(rows, k=asked, p=order, workers=torch.get_num_threads())
+    workers = max(1, min(torch.get_num_threads(), n // PER_WORKER))
+    distances, found = tree.query(rows, k=asked, p=order, workers=workers)
     distances, found = distances.reshape(n, asked), found.reshape(n, asked)
     if not np.isfinite(distances[:, -1]).all():  # squares that overflow
         return None
@@ -56,7 +58,8 @@ def tree_neighbors(
         return None
     chosen = torch.from_numpy(np.ascontiguousarray(found[:, :k], dtype=np.int64))
     points = torch.from_numpy(rows), torch.from_numpy(columns)
-    for some in torch.from_numpy(np.flatnonzero(tied)).split(max(1, OPENED // len(columns))):
+    open_rows = torch.from_numpy(np.flatnonzero(tied))
+    for some in open_rows.split(max(1, OPENED // len(columns))) if len(open_rows) else ():
         chosen[some] = _first_of_ties(*points, some, reduction, order)
     return chosen.unsqueeze(0)
 
