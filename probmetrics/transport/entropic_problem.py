@@ -3,13 +3,17 @@
 import dataclasses
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from probmetrics.pairwise import LogSumExp
+from probmetrics.pairwise import LogSumExp, Total, reduce_pairs
+from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.ranks import Sharded
 from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Pairs
+
+SHORT = 2**20  # pairs
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,12 @@ class EntropicProblem:
     a: Tensor
     b: Tensor
     ranks: Sharded | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether this is a batch of problems that one core goes through sooner than several."""
+        batch, n, _ = self.x.shape
+        return 1 < batch <= SHORT / (n * self.y.shape[1])
 
     def transposed(self) -> "EntropicProblem":
         """The same problem from y to x."""
@@ -61,3 +71,20 @@ class EntropicProblem:
         offset = self.b.log() + g / epsilon.unsqueeze(-1)
         found: Tensor = fold(pairs, LogSumExp(offset.to(pairs.dtype), -1.0 / epsilon))
         return -epsilon.unsqueeze(-1) * found.double()
+
+
+def mean_cost(problem: EntropicProblem) -> Tensor:
+    """Σ_ij a_i b_j C_ij over unit masses, shape (B,)."""
+    a, b = (w / w.sum(-1, keepdim=True) for w in (problem.a, problem.b))
+    x, y = problem.x.detach(), problem.y.detach()
+    if type(problem.ground) is SqEuclidean:  # ‖E x − E y‖² + both variances, in n steps
+        means, spreads = [], []
+        for z, w in ((x, a), (y, b)):
+            off = z - z[..., :1, :]  # an offset would cost the mean its digits
+            mean = w.to(z.dtype).unsqueeze(-2) @ off
+            off -= mean
+            means.append((mean + z[..., :1, :]).squeeze(-2).double())
+            spreads.append((w * torch.einsum("...d,...d->...", off, off).double()).sum(-1))
+        return (means[0] - means[1]).square().sum(-1) + spreads[0] + spreads[1]
+    total: Tensor = reduce_pairs(problem.ground, Total(a, b), x, y, backend="tiled")
+    return total

@@ -12,13 +12,13 @@ from probmetrics._autograd import final
 from probmetrics.pairwise.tiled import differentiable
 from probmetrics.transport.entropic import solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
+from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
 from probmetrics.transport.entropic_value import dual_value, envelope, primal_value
 from probmetrics.transport.envelope import unit
 from probmetrics.transport.marginals import Marginal
 from probmetrics.transport.plan import Transport
 from probmetrics.transport.sinkhorn import chosen_epsilon, warn_unless_converged
 from probmetrics.transport.stored import StoredCost, StoredGeometry
-from probmetrics.transport.sweeps import EntropicProblem
 
 if TYPE_CHECKING:
     Costs = Any
@@ -95,9 +95,10 @@ def entropic_earth_mover(
     low = held.amin((-1, -2))
     # Marginals of mass one make a constant on all costs a constant on f: solve without it.
     problem = _stored(held - low[:, None, None], a, b)
-    eps = chosen_epsilon(epsilon, problem)
+    scale = mean_cost(problem.detached())
+    eps = chosen_epsilon(epsilon, problem, scale)
     sides = (Marginal(), Marginal())
-    options: dict[str, Any] = {"tolerance": tolerance, "backend": "dense"}
+    options: dict[str, Any] = {"tolerance": tolerance, "backend": "dense", "scale": scale}
     begin = _start(start, batch, m, a)
     solution = solve(problem.detached(), eps, sides, max_steps=max_steps, start=begin, **options)
     warn_unless_converged(solution, tolerance)

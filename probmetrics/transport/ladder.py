@@ -11,10 +11,10 @@ from probmetrics.transport.entropic import (
     first_guess,
     is_small,
     make_sweeper,
-    mean_cost,
 )
+from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
 from probmetrics.transport.marginals import Marginal, Update
-from probmetrics.transport.sweeps import EntropicProblem, Sweeper
+from probmetrics.transport.sweeps import Sweeper
 
 STEP = 0.5  # from one ε to the next
 PASSES = 12  # made at each but the last

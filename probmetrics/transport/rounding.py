@@ -20,7 +20,8 @@ def working_precision(ground: AbstractGround, x: Tensor, y: Tensor, epsilon: Ten
     if not isinstance(ground, SqEuclidean):
         return Pairs(ground, x, y).dtype
     middle = y.mean(-2, keepdim=True)
-    size = torch.stack([(z - middle).square().sum(-1).amax(-1) for z in (x, y)])
+    off = [z - middle for z in (x, y)]
+    size = torch.stack([torch.einsum("...d,...d->...", z, z).amax(-1) for z in off])
     error = torch.finfo(torch.float32).eps * size.amax(0).double() / epsilon
     return torch.float64 if bool((error > SHARE).any()) else torch.float32
 

@@ -12,13 +12,14 @@ from probmetrics.pairwise import sharded
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.ranks import Sharded
-from probmetrics.transport.entropic import Solution, mean_cost, solve
+from probmetrics.pairwise.threads import on_one_core
+from probmetrics.transport.entropic import Solution, solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
+from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
 from probmetrics.transport.entropic_value import dual_value, envelope, moving, primal_value
 from probmetrics.transport.envelope import unit
 from probmetrics.transport.marginals import Marginal, marginals
 from probmetrics.transport.plan import Transport
-from probmetrics.transport.sweeps import EntropicProblem
 from probmetrics.transport.symmetric import solve_symmetric
 
 SHARE = 0.05  # ε for None: this share of the mean cost
@@ -93,20 +94,22 @@ def sinkhorn(
         (4.5e-05, True)
     """
     task = admit(x, y, epsilon, cost, a, b, reach, penalty, tolerance, max_steps, backend)
-    solution = solve(
-        task.problem.detached(),
-        task.epsilon,
-        task.sides,
-        tolerance=tolerance,
-        max_steps=max_steps,
-        backend=task.backend,
-        start=_potential(start, task),
-        moving=moving(task.problem),
-    )
-    warn_unless_converged(solution, tolerance)
-    value = dual_value(task.problem, solution, task.epsilon, task.sides)
-    gap = primal_value(task.problem, solution, task.epsilon, task.sides) - value
-    value = task.once(envelope(task.problem, solution, task.epsilon, task.sides, value))
+    with on_one_core(task.problem.short):
+        solution = solve(
+            task.problem.detached(),
+            task.epsilon,
+            task.sides,
+            tolerance=tolerance,
+            max_steps=max_steps,
+            backend=task.backend,
+            start=_potential(start, task),
+            moving=moving(task.problem),
+            scale=task.scale,
+        )
+        warn_unless_converged(solution, tolerance)
+        value = dual_value(task.problem, solution, task.epsilon, task.sides)
+        gap = primal_value(task.problem, solution, task.epsilon, task.sides) - value
+        value = task.once(envelope(task.problem, solution, task.epsilon, task.sides, value))
 
     def shaped(z: Tensor) -> Tensor:
         return z.reshape((*task.batch, *z.shape[1:])).to(x.dtype)
@@ -182,7 +185,9 @@ def sinkhorn_divergence(
         "backend": task.backend,
     }
     p, sides = task.problem, task.sides
-    solution = solve(p.detached(), task.epsilon, sides, moving=moving(p), **options)
+    solution = solve(
+        p.detached(), task.epsilon, sides, moving=moving(p), scale=task.scale, **options
+    )
     warn_unless_converged(solution, tolerance)
     value = dual_value(p, solution, task.epsilon, sides)
     total = envelope(p, solution, task.epsilon, sides, value)
@@ -202,6 +207,7 @@ class Task(NamedTuple):
 
     problem: EntropicProblem
     epsilon: Tensor  # (B,)
+    scale: Tensor  # mean cost, (B,)
     sides: tuple[Marginal, Marginal]
     batch: tuple[int, ...]
     points: tuple[Tensor, Tensor]  # as given, flattened, without features
@@ -261,7 +267,8 @@ def admit(
         ranks,
     )
     given = (flat(x.detach(), 2), flat(y.detach(), 2))
-    return Task(problem, chosen_epsilon(epsilon, problem), sides, batch, given, local)
+    scale = mean_cost(problem.detached())
+    return Task(problem, chosen_epsilon(epsilon, problem, scale), scale, sides, batch, given, local)
 
 
 def _embedded(cost: AbstractGround, x: Tensor, y: Tensor) -> tuple[AbstractGround, Tensor, Tensor]:
@@ -279,9 +286,8 @@ def _embedded(cost: AbstractGround, x: Tensor, y: Tensor) -> tuple[AbstractGroun
     return cost, fx, fy
 
 
-def chosen_epsilon(epsilon: float | None, problem: EntropicProblem) -> Tensor:
-    """ε per batch entry, refused where rounding of the costs would drown it."""
-    typical = mean_cost(problem.detached())
+def chosen_epsilon(epsilon: float | None, problem: EntropicProblem, typical: Tensor) -> Tensor:
+    """ε per batch entry, refused where rounding of the costs, ``typical`` ones, would drown it."""
     if epsilon is None:
         return torch.where(typical > 0, SHARE * typical, 1.0)
     value = checks.positive(epsilon, "epsilon")

@@ -128,15 +128,19 @@ class Sweeper:
             c_j = Σ_i a_i exp((f_i + g_j − C_ij)/ε). All float64.
         """
         near, rows, columns, shift = self._passed(f, g, update)
-        raw = near - self.epsilon.unsqueeze(-1) * rows[:, 0].log()
+        raw = near - self.epsilon.unsqueeze(-1) * self._log(rows[:, 0])
         new = update(raw) if self.held is None else self.held
         if self.right is not None or self.left is not None:
             scaling = self._row_scaling(rows[:, 0].to(self.dtype), near, update).unsqueeze(-2)
             weights = (self.problem.b * shift.exp()).unsqueeze(-2)
             self.last = (new, g, rows * scaling, columns * weights)
-        log_c = columns[:, 0].log() + shift
+        log_c = self._log(columns[:, 0]) + shift
         log_r = torch.zeros_like(raw) if new is raw else (new - raw) / self.epsilon.unsqueeze(-1)
         return new, log_r, self._mended(new, g, log_c)
+
+    def _log(self, sums: Tensor) -> Tensor:
+        """Logarithms, float64, of sums of numbers in the working precision."""
+        return sums.to(self.dtype).log().double() if self.kept else sums.log()
 
     def rows(self, g: Tensor, f: Tensor) -> Tensor:
         """The row update alone, −ε log Σ_j b_j exp((g_j − C_ij)/ε), near a guess f."""
@@ -182,7 +186,7 @@ class Sweeper:
         if self.formed:
             shift = (g - self.g0) / eps
             if float(shift.abs().max()) < ABSORB:
-                weights = (self.problem.b * shift.exp()).to(self.dtype)
+                weights = (LOG2E * shift).to(self.dtype).exp2_().mul_(self.b)
                 row, columns = self._pass(self.f0, weights, update)
                 if within(row[:, 0], columns):
                     return self.f0, row, columns, shift

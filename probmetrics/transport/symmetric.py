@@ -9,12 +9,11 @@ from probmetrics.transport.entropic import (
     Solution,
     first_guess,
     make_sweeper,
-    mean_cost,
     schedule,
 )
+from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
 from probmetrics.transport.marginals import Marginal, Update
 from probmetrics.transport.starting import coarsened, refined
-from probmetrics.transport.sweeps import EntropicProblem
 
 
 def solve_symmetric(
