@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
+from probmetrics._checks import readable
 from probmetrics.pairwise.ground import AbstractGround, InnerGeometry, SquaredGeometry
 from probmetrics.pairwise.ranks import Sharded
 from probmetrics.pairwise.reduce import choose_backend, embedded, reduce_pairs
@@ -18,6 +19,7 @@ from probmetrics.pairwise.total import Sweep, dense_total
 
 SMALL = 256  # points of samples whose operations cost more to start than to do
 TOGETHER = 2**20  # coordinates of two samples that are prepared as one
+WIDER = 8.0  # squared width of both samples over that of each, up to which one centre will do
 
 
 def reduce_blocks(
@@ -52,7 +54,8 @@ def reduce_blocks(
         between.check(x.shape[-2], y.shape[-2])
         fx, fy = embedded(standard, x, factor), embedded(standard, y, factor)
         pairs = math.prod(batch) * fx.shape[-2] * fy.shape[-2]
-        if choose_backend(backend, pairs, fx, standard, between) == "tiled":
+        tiled = choose_backend(backend, pairs, fx, standard, between) == "tiled"
+        if tiled and _one_centre(standard, fx.detach(), fy.detach()):
             points = [z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:]) for z in (fx, fy)]
             flat = between.flatten(batch)
             weights = flat.rows, flat.columns
@@ -90,6 +93,22 @@ def _prepared_together(
     plain = plain and (factor is None or factor.shape in (torch.Size(()), batch))
     few = math.prod(batch) * (x.shape[-2] + y.shape[-2]) * x.shape[-1] <= TOGETHER
     return plain and few and x.device.type == "cpu" and backend in ("auto", "tiled")
+
+
+def _one_centre(ground: AbstractGround, x: Tensor, y: Tensor) -> bool:
+    """Whether centring both samples at one point costs the distances within each few digits."""
+    if isinstance(ground.geometry, InnerGeometry):
+        return True
+    if not readable(x):
+        return False
+    (low_x, high_x), (low_y, high_y) = (torch.aminmax(z, dim=-2) for z in (x, y))
+    both = torch.maximum(high_x, high_y) - torch.minimum(low_x, low_y)
+    each = torch.minimum(_square(high_x - low_x), _square(high_y - low_y))
+    return bool((_square(both) <= WIDER * each).all())
+
+
+def _square(widths: Tensor) -> Tensor:
+    return widths.double().square().sum(-1)
 
 
 def _alike(ground: AbstractGround, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> bool:
