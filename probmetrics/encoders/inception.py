@@ -65,7 +65,9 @@ class InceptionEncoder(AbstractEncoder):
             raise ValueError(
                 f"{path} has no logits layer; pass the checkpoint of pytorch-fid or torch-fidelity"
             )
-        self.network = FIDInception(layer)
+        self.network = _blank(layer)
+        if layer != "logits":  # a layer that is not used may not be in the file, nor in the hash
+            del self.network.fc
         self.network.load_state_dict(state, strict=False)
         self.network.eval().to(device).requires_grad_(False)
         self.name = f"inception-{layer}"
@@ -128,13 +130,21 @@ def inception_state(path: Path) -> dict[str, Tensor]:
     return _fitting(state, path)
 
 
+def _blank(layer: int | str = 2048) -> FIDInception:
+    """The network before its parameters are read; the global random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return FIDInception(layer)
+
+
 def _parameters(path: Path) -> dict[str, Tensor]:
     try:
         if _is_torchscript(path):
             return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).split("\n")[0][:120]
+        reason = str(error).split("\n")[0].split(". ")[0][:120]
+        if "weights_only" in str(error):  # a page of advice on trusting the file
+            reason = "it holds more than tensors, or is no file of torch.save"
         raise ValueError(f"{path} cannot be read as a checkpoint ({reason})") from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
@@ -164,7 +174,7 @@ def _from_torchscript(raw: dict[str, Tensor]) -> dict[str, Tensor]:
     layers = [key for key in raw if "layers." in key and key.endswith(".weight")]
     ours = [
         key.removesuffix(".conv.weight")
-        for key in FIDInception().state_dict()
+        for key in _blank().state_dict()
         if key.endswith(".conv.weight")
     ]
     if len(layers) != len(ours):
@@ -182,7 +192,7 @@ def _from_torchscript(raw: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fitting(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    wanted = FIDInception().state_dict()
+    wanted = _blank().state_dict()
     found = {}
     for key, value in wanted.items():
         optional = key.startswith("fc.") or key.endswith("num_batches_tracked")
