@@ -19,7 +19,7 @@ from probmetrics.pairwise.total import Sweep, dense_total
 
 SMALL = 256  # points of samples whose operations cost more to start than to do
 TOGETHER = 2**20  # coordinates of two samples that are prepared as one
-WIDER = 8.0  # squared width of both samples over that of each, up to which one centre will do
+WIDER = 16.0  # mean squared distance from a common centre over the variance it may cost digits of
 
 
 def reduce_blocks(
@@ -54,8 +54,7 @@ def reduce_blocks(
         between.check(x.shape[-2], y.shape[-2])
         fx, fy = embedded(standard, x, factor), embedded(standard, y, factor)
         pairs = math.prod(batch) * fx.shape[-2] * fy.shape[-2]
-        tiled = choose_backend(backend, pairs, fx, standard, between) == "tiled"
-        if tiled and _one_centre(standard, fx.detach(), fy.detach()):
+        if choose_backend(backend, pairs, fx, standard, between) == "tiled":
             points = [z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:]) for z in (fx, fy)]
             flat = between.flatten(batch)
             weights = flat.rows, flat.columns
@@ -95,22 +94,6 @@ def _prepared_together(
     return plain and few and x.device.type == "cpu" and backend in ("auto", "tiled")
 
 
-def _one_centre(ground: AbstractGround, x: Tensor, y: Tensor) -> bool:
-    """Whether centring both samples at one point costs the distances within each few digits."""
-    if isinstance(ground.geometry, InnerGeometry):
-        return True
-    if not readable(x):
-        return False
-    (low_x, high_x), (low_y, high_y) = (torch.aminmax(z, dim=-2) for z in (x, y))
-    both = torch.maximum(high_x, high_y) - torch.minimum(low_x, low_y)
-    each = torch.minimum(_square(high_x - low_x), _square(high_y - low_y))
-    return bool((_square(both) <= WIDER * each).all())
-
-
-def _square(widths: Tensor) -> Tensor:
-    return widths.double().square().sum(-1)
-
-
 def _alike(ground: AbstractGround, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> bool:
     """Whether the pairs within x and within y are a batch of two, which saves an operation each.
 
@@ -134,15 +117,16 @@ class TiledBlocks(torch.autograd.Function):
         n = x.shape[-2]
         pooled = torch.cat([x.detach(), y.detach()], dim=-2)
         pairs = Pairs(ground, pooled, pooled, border=n, split=True)
+        together = _one_centre(pairs, n)
         first, second = slice(0, n), slice(n, None)
         totals, ctx.gradients = [], []
-        for rows, columns, weights, wanted in (
-            (first, first, (a, a), (needs_x, False, needs_a, False)),
-            (second, second, (b, b), (needs_y, False, needs_b, False)),
-            (first, second, (a, b), (needs_x, needs_y, needs_a, needs_b)),
+        for rows, columns, points, weights, wanted in (
+            (first, first, (x, x), (a, a), (needs_x, False, needs_a, False)),
+            (second, second, (y, y), (b, b), (needs_y, False, needs_b, False)),
+            (first, second, (x, y), (a, b), (needs_x, needs_y, needs_a, needs_b)),
         ):
-            part = pairs.part(rows, columns)
-            sweep = Sweep(part, *weights, rows == columns, wanted)
+            made = pairs.part(rows, columns) if together else Pairs(ground, *points, split=True)
+            sweep = Sweep(made, *weights, rows == columns, wanted)
             totals.append(sweep.run())
             ctx.gradients.append(sweep.gradients((x.dtype, y.dtype, a.dtype, b.dtype)))
         return torch.stack(totals)
@@ -169,3 +153,20 @@ class TiledBlocks(torch.autograd.Function):
 def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
     """A gradient times one factor per batch entry."""
     return gradient * factor.to(gradient.dtype).reshape(-1, *[1] * (gradient.ndim - 1))
+
+
+def _one_centre(pairs: Pairs, n: int) -> bool:
+    """Whether one centre for both samples costs the distances within each few digits.
+
+    Rounding grows with the squared distance from the centre. A sample far from it and narrow is
+    better centred by itself.
+    """
+    if isinstance(pairs.ground.geometry, InnerGeometry):
+        return True
+    if not readable(pairs.v):
+        return False
+    d = pairs.d
+    means = torch.stack([pairs.v[:, :n].mean(-2), pairs.v[:, n:].mean(-2)]).double()
+    squares = means[..., d + 1]  # v holds y, 1 and ‖y‖²
+    variances = squares - means[..., :d].square().sum(-1)
+    return bool((squares.amax(0) <= WIDER * variances.amin(0)).all())

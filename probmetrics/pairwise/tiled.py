@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from probmetrics._checks import readable
-from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.ground import AbstractGround, SquaredGeometry
 from probmetrics.pairwise.reductions import (
     AbstractReduction,
     KSmallest,
@@ -242,11 +242,14 @@ def _plan_sums(
 
 def neighbors(ground: AbstractGround, x: Tensor, y: Tensor, reduction: KSmallest) -> Any:
     """The k smallest entries per row, ascending and ties by column, with their columns."""
-    entries = x.shape[-2] * reduction.k * x.shape[-1]
-    indices = tree_neighbors(ground, x, y, reduction)
-    if indices is not None:
-        with on_one_thread(entries):
-            return near_values(ground, x, y, indices)
+    found = tree_neighbors(ground, x, y, reduction)
+    if found is not None:
+        gaps, indices = found
+        with on_one_thread(gaps.numel() * x.shape[-1]):
+            if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+                return near_values(ground, x, y, indices)
+            t = gaps.square() if isinstance(ground.geometry, SquaredGeometry) else gaps
+            return ground.profile(t, x.shape[-1]).to(x.dtype), indices
     _, indices = fold(Pairs(ground, x, y), reduction, ranks=ground.increasing)
     return near_values(ground, x, y, indices.sort(-1).values)
 

@@ -18,8 +18,8 @@ from probmetrics.pairwise.ground import AbstractGround, InnerGeometry, SquaredGe
 ROWS = 512
 COLUMNS = 512
 SMALL = 2**16  # pairs of a problem that is too small to be split
-TOGETHER = 2**17  # entries per thread of a tile of many small problems
-SPLIT = range(2**15, 2**22)  # pairs for which torch's threads share a tile by its rows,
+TOGETHER = 2**19  # entries per thread of a tile of many small problems
+SPLIT = range(2**15, 2**25)  # pairs for which torch's threads share a tile by its rows,
 PARTS = 8  # and the most of them;
 SHARED = 1024  # rows and columns of such a tile: sharing an operation has a price of its own
 KEPT = 2**22  # bytes of a tile's memory that a thread keeps for the next call
@@ -287,7 +287,7 @@ class Pairs:
             rows, columns = min(self.n, side), min(self.m, side)
             return max(1, most // (rows * columns)), rows, columns
         if self.together:
-            most = self.threads * TOGETHER
+            most = min(self.threads * TOGETHER, KEPT // self.u.element_size())
             return max(1, most // (self.n * self.m)), self.n, self.m
         if self.shared:  # the same tiles for any number of threads: sums do not depend on it
             return 1, min(self.n, SHARED), min(self.m, SHARED)

@@ -19,8 +19,8 @@ OPENED = 2**20  # distances looked at together where a row has ties
 
 def tree_neighbors(
     ground: AbstractGround, x: Tensor, y: Tensor, reduction: KSmallest
-) -> Tensor | None:
-    """The columns of the k nearest points of each row, or None where tiles do better.
+) -> tuple[Tensor, Tensor] | None:
+    """The k nearest points of each row, or None where tiles do better.
 
     Distances are float64 sums of squared differences. Of several points at exactly the k-th
     distance the first are taken.
@@ -32,7 +32,8 @@ def tree_neighbors(
         reduction: How many neighbours.
 
     Returns:
-        Columns, shape (1, n, k), by distance, or those of a row with ties by number.
+        Their distances in the tree's norm, float64, and their columns, shape (1, n, k), in
+        ascending order, ties by column.
     """
     if not _suits(ground, x, y, reduction):
         return None
@@ -56,12 +57,12 @@ def tree_neighbors(
     tied = level.any(1) | (distances[:, k - 1] == 0.0)  # copies, or squares that vanish
     if tied.sum() * RARE > n:
         return None
-    chosen = torch.from_numpy(np.ascontiguousarray(found[:, :k], dtype=np.int64))
+    gaps, chosen = (torch.from_numpy(part[:, :k].copy()) for part in (distances, found))
     points = torch.from_numpy(rows), torch.from_numpy(columns)
     open_rows = torch.from_numpy(np.flatnonzero(tied))
     for some in open_rows.split(max(1, OPENED // len(columns))) if len(open_rows) else ():
-        chosen[some] = _first_of_ties(*points, some, reduction, order)
-    return chosen.unsqueeze(0)
+        gaps[some], chosen[some] = _first_of_ties(*points, some, reduction, order)
+    return gaps.unsqueeze(0), chosen.unsqueeze(0)
 
 
 def _suits(ground: AbstractGround, x: Tensor, y: Tensor, reduction: KSmallest) -> bool:
@@ -91,7 +92,7 @@ def _without_self(distances: np.ndarray, found: np.ndarray) -> tuple[np.ndarray,
 
 def _first_of_ties(
     x: Tensor, y: Tensor, rows: Tensor, reduction: KSmallest, order: float
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """The k nearest columns of some rows, of those at the k-th distance the first."""
     gaps = differences(x[rows], y, order)
     if reduction.skip_self:
@@ -100,4 +101,6 @@ def _first_of_ties(
     nearer, level = gaps < last, gaps == last
     room = reduction.k - nearer.sum(-1, keepdim=True)
     taken = nearer | (level & (level.cumsum(-1) <= room))
-    return taken.nonzero()[:, 1].reshape(len(rows), reduction.k)
+    columns = taken.nonzero()[:, 1].reshape(len(rows), reduction.k)
+    values, by_distance = gaps.gather(-1, columns).sort(dim=-1, stable=True)
+    return values, columns.gather(-1, by_distance)
