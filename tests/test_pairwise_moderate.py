@@ -174,13 +174,13 @@ def test_single_precision_keeps_five_digits(sizes, offset):
 
 def test_a_narrow_sample_beside_a_wide_one_keeps_its_digits():
     """Few points of a cluster far from the others' middle need a centre of their own."""
-    x, y = draws((40, 2), (600, 2))
+    near, wide = draws((40, 2), (600, 2))
     for dtype, width, far in ((torch.float32, 1e-2, 1e3), (torch.float64, 1e-6, 1e4)):
-        x, y = (width * x + far).to(dtype), (0.1 * far * y).to(dtype)
+        x, y = (width * near + far).to(dtype), (0.1 * far * wide).to(dtype)
         weights = [torch.full((1,), 1 / n, dtype=dtype).expand(n) for n in (40, 600)]
         found = reduce_blocks(Euclidean(), x, y, *weights)
-        wide = [w.double() for w in weights]
-        expected = one_by_one(Euclidean(), x.double(), y.double(), *wide)
+        exact = [z.double() for z in (x, y, *weights)]
+        expected = one_by_one(Euclidean(), *exact)
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=0)
 
