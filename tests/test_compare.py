@@ -389,7 +389,7 @@ class TestInputs:
             (normal(1), normal(9), {}, r"A \(ndarray\) has 1 row; at least 2"),
             (normal(9), normal(9, 2), {}, "has 3 columns and B .* has 2"),
             ([[1.0, np.nan], [0.0, 1.0]], normal(9, 2), {}, "nan at row 0"),
-            (normal(9), normal(9), {"metrics": "fid"}, "unknown metric 'fid'; known: mmd, energy"),
+            (normal(9), normal(9), {"metrics": "isc"}, "unknown metric 'isc'; known: mmd, energy"),
             (normal(9), normal(9), {"metrics": []}, "metrics is empty"),
             (normal(9), normal(9), {"metrics": "wasserstein_1d"}, "samples of one column"),
             (normal(9), normal(9), {"level": 1.0}, "level must lie strictly between"),

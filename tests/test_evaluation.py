@@ -133,6 +133,21 @@ def test_texts_by_their_encoder():
     assert result.measurements[1].value == 1
 
 
+def test_features_are_not_told_to_be_scaled():
+    x, y = normal(60, 0), normal(50, 1)
+    spread = FunctionEncoder(lambda z: z * 10.0 ** torch.arange(z.shape[1]), name="spread")
+    notes = quick(x, y, metrics="energy", encoder=spread).notes
+    assert not any("factor" in note for note in notes)
+    wide = x * 10.0 ** np.arange(x.shape[1])
+    assert any("factor" in note for note in quick(wide, wide[::-1] + 1, metrics="energy").notes)
+
+
+def test_names_people_know():
+    found = quick(normal(40, 0), normal(40, 1), metrics="fid,prdc,recall").measurements
+    names = ["frechet", "precision", "recall", "density", "coverage"]
+    assert [m.metric.name for m in found] == names
+
+
 def test_scores_are_the_metrics():
     x, y = normal(60, 0), normal(50, 1, 0.3)
     result = quick(x, y, metrics="precision,recall,density,coverage,vendi,kid,cmmd")

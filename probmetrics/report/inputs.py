@@ -150,7 +150,7 @@ def read_pair(
     if scale is None:
         kinds = {first.data.kind, second.data.kind}
         scale = "table" in kinds and first.data.image_shape is None and len(deviation) > 1
-    if not scale:
+    if not scale and (encoder is None or encoder.name == "identity"):  # features have no units
         notes += _spread_note(deviation, first)
     notes += _range_note(first, second) + _copies_note(first, second)
     if training is not None:

@@ -106,6 +106,7 @@ METRICS: dict[str, Metric] = {
     )
 }
 METRICS |= {metric.name: metric for metric in (*QUALITY, *FURTHER)}
+ALSO = {"fid": ("frechet",), "prdc": ("precision", "recall", "density", "coverage")}
 ON_THE_LINE = ("mmd", "energy", "wasserstein_1d", "frechet")
 IN_SPACE = ("mmd", "energy", "sliced_wasserstein", "wasserstein", "frechet")
 OF_MODELS = (
@@ -120,7 +121,8 @@ def choose_metrics(
     """The metrics asked for, or those that suit d columns.
 
     Args:
-        wanted: Names: a list, a string separated by commas, or None for the usual ones.
+        wanted: Names: a list, a string separated by commas, or None for the usual ones. "fid" is
+            "frechet", and "prdc" stands for precision, recall, density and coverage.
         d: Number of columns; None leaves it unchecked.
         of_models: The usual ones are those of generative models.
 
@@ -135,6 +137,9 @@ def choose_metrics(
         raise TypeError(f"metrics must be names, e.g. 'mmd,energy', got {wanted!r}")
     names = wanted.split(SEPARATORS) if isinstance(wanted, str) else list(wanted)
     names = [name.strip() if isinstance(name, str) else name for name in names]
+    names = [
+        n for name in names for n in (ALSO.get(name, (name,)) if isinstance(name, str) else (name,))
+    ]
     names = list(dict.fromkeys(name for name in names if name != ""))
     if not names:
         raise ValueError(f"metrics is empty; known: {', '.join(METRICS)}")
