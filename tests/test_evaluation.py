@@ -191,6 +191,11 @@ def test_mifid_of_both_samples_and_of_the_training_set():
     assert next(s for s in copied.scores if s.name == "mifid").value > 100 * score.value
 
 
+def test_one_column_has_no_angles_and_no_mifid():
+    line = quick(normal(60, 0)[:, 0], normal(50, 1)[:, 0], train=normal(70, 2)[:, 0])
+    assert "mifid" not in {score.name for score in line.copying.scores}
+
+
 def test_the_extrapolated_distance_has_a_floor():
     same = quick(normal(200, 0), normal(180, 1), metrics="frechet_infinity").measurements[0]
     far = quick(normal(200, 0), normal(180, 1, 1.0), metrics="frechet_infinity").measurements[0]

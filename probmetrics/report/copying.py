@@ -144,7 +144,7 @@ _MIFID = (
     "MIFID",
     "Fréchet distance to the training set, divided by the mean cosine distance to the nearest "
     "training point where that is below 0.1: near copies raise it. Smaller is better; larger for "
-    "fewer samples.",
+    "fewer samples; zero, misleadingly, for a copy of the whole training set.",
 )
 _RATIO = (
     "nearest_training_ratio",
@@ -198,10 +198,10 @@ def _copies(names: Names, share: Any, unseen: Any, m: int, level: float) -> Copy
 
 
 def _mifid(y: Tensor, unseen: Tensor, train: Tensor, level: float, seed: int) -> list[CopyScore]:
-    """The memorisation-informed Fréchet distance; none of fewer than two samples."""
+    """The memorisation-informed Fréchet distance; none of one row or column."""
     from probmetrics.uncertainty import estimate
 
-    if min(len(y), len(train)) < 2:
+    if min(*y.shape, len(train)) < 2:
         return []
     train = train.double()
     found = estimate(
