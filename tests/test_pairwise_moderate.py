@@ -215,6 +215,8 @@ def test_sums_in_shared_tiles_equal_dense_ones(ground, shared):
         reduce_pairs(ground, WeightedSum(columns, columns=True), x, y, backend=backend)
         for backend in ("tiled", "dense")
     )
+    matrix = ground(x, y)
+    torch.testing.assert_close(expected, 0.5 * matrix.sum(-1, keepdim=True).expand(-1, -1, 3))
     torch.testing.assert_close(found, expected)
     gradients = (torch.autograd.grad(z.sum(), x)[0] for z in (found, expected))
     torch.testing.assert_close(*gradients)
@@ -294,7 +296,7 @@ def test_neighbours_through_a_tree_have_gradients():
     ("x", "cost"),
     [
         (torch.ones(400, 2).double(), Euclidean()),  # copies only
-        (torch.arange(800.0).reshape(400, 2) * 1e200, Euclidean()),  # squares overflow
+        (torch.arange(800.0).reshape(400, 2).double() * 1e200, Euclidean()),  # squares overflow
         (draws((400, 30))[0], Euclidean()),  # many coordinates
         (draws((400, 2))[0], Cosine()),
         (draws((400, 2))[0], Scaled(Euclidean(), -1.0)),  # the farthest

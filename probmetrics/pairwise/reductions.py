@@ -96,7 +96,8 @@ class WeightedSum(AbstractReduction):
             return (tile.sum(-1, dtype=_wide(tile)),)
         if self.columns and uniform(self.weights):
             sums = tile.sum(-1, keepdim=True).to(_wide(tile))
-            return (sums * self.weights.reshape(-1)[:1].to(sums.dtype),)
+            sums = sums * self.weights.reshape(-1)[:1].to(sums.dtype)
+            return (sums.expand(*sums.shape[:-1], self.weights.shape[-1]),)
         if self.columns:
             return ((tile @ self.weights[..., columns, :].to(tile.dtype)).to(_wide(tile)),)
         weights = self.weights[..., columns].to(tile.dtype)
