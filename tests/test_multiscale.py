@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.transport import multiscale
+from probmetrics.transport import finishing, multiscale
 from probmetrics.transport.cells import c_transform, near_pairs, spatial_order
 from probmetrics.transport.exact import exact_transport
 from probmetrics.transport.multiscale import multiscale_transport
@@ -96,7 +96,7 @@ def test_weights_zeros_and_gradients():
     torch.testing.assert_close(slope, 2 * (a.unsqueeze(1) * x - plan @ y).detach())
 
 
-def test_batches_kinds_and_refusals():
+def test_batches_kinds_and_refusals(monkeypatch):
     x, y = draw(2, 60, 2), draw(50, 2, seed=1)
     both = multiscale_transport(x, y, tolerance=0.1)
     one = multiscale_transport(x[1], y, tolerance=0.1)
@@ -112,5 +112,16 @@ def test_batches_kinds_and_refusals():
     assert line.value == pytest.approx(3.0)
     with pytest.raises(ValueError, match="d = 4"):
         multiscale_transport(draw(5, 4), draw(5, 4))
+    monkeypatch.setattr(finishing, "ROUNDS", 1)
+    monkeypatch.setattr(finishing, "PRICE", 1e-3)
     with pytest.warns(RuntimeWarning, match="bounds of the transport cost differ"):
         multiscale_transport(x[0], y, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_bounds_are_tight_where_tails_differ(d):
+    x, y = draw(3000, d), 1.2 * draw(3000, d, seed=1) + 0.3
+    solved = multiscale_transport(x, y, root=False)
+    assert solved.converged
+    assert solved.dual_gap <= 0.02 * solved.cost
+    assert solved.marginal_error < 1e-10

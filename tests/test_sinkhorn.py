@@ -14,8 +14,11 @@ from probmetrics.gaussian import gaussian_sinkhorn
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
 from probmetrics.pairwise.kernels import Scaled
 from probmetrics.transport import sweeps
+from probmetrics.transport.entropic_problem import EntropicProblem
 from probmetrics.transport.exact import wasserstein
+from probmetrics.transport.marginals import Marginal
 from probmetrics.transport.sinkhorn import sinkhorn, sinkhorn_divergence
+from probmetrics.transport.symmetric import solve_symmetric
 
 COSTS = [SqEuclidean(), Euclidean(), Euclidean(1.5), PNorm(1.0), PNorm(3.0, 2.0), Cosine()]
 
@@ -380,3 +383,19 @@ def test_float32_holds_its_digits_where_one_point_has_nearly_all_mass():
     assert found.f.abs().max() < 2.0 * torch.cdist(x, y).square().max()
     assert float(found.value) == pytest.approx(float(exact.value), rel=1e-6)
     assert abs(found.dual_gap) < 1e-4 * found.value
+
+
+@pytest.mark.parametrize("d", [2, 64])
+def test_a_measure_with_itself_takes_few_passes_and_errs_to_second_order(d):
+    x = draw(400, d)
+    weights = torch.full((1, 400), 1 / 400, dtype=torch.float64)
+    own = EntropicProblem(SqEuclidean(), x[None], x[None], weights, weights)
+    epsilon, side = torch.tensor([0.1 * d], dtype=torch.float64), Marginal()
+    options = {"max_steps": 500, "backend": "auto"}
+    rough = solve_symmetric(own, epsilon, side, tolerance=1e-3, **options)
+    exact = solve_symmetric(own, epsilon, side, tolerance=1e-12, **options)
+    assert rough.converged
+    assert rough.steps <= 5
+    missed = (weights * (own.softmin(rough.f, epsilon) - rough.f)).abs().sum() / epsilon
+    assert missed <= 1.1e-3
+    assert abs(float(2 * (rough.f - exact.f).mean() / epsilon)) < 2e-5

@@ -50,7 +50,9 @@ class EntropicProblem:
         """The same problem without a graph."""
         x = self.x.detach()
         y = x if self.y is self.x else self.y.detach()
-        return EntropicProblem(self.ground, x, y, self.a.detach(), self.b.detach(), self.ranks)
+        a = self.a.detach()
+        b = a if self.b is self.a else self.b.detach()
+        return EntropicProblem(self.ground, x, y, a, b, self.ranks)
 
     def entry(self, k: int) -> "EntropicProblem":
         """The k-th problem of the batch."""

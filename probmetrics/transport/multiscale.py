@@ -10,9 +10,10 @@ from torch import Tensor
 
 from probmetrics._arrays import SamplesX, SamplesY, WeightsX, WeightsY, array_function
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.transport.cells import c_transform, near_pairs, parts, spatial_order
+from probmetrics.transport.cells import near_pairs, parts, spatial_order
 from probmetrics.transport.entropic import solve
 from probmetrics.transport.envelope import Flows, priced, rooted
+from probmetrics.transport.finishing import Level, finished
 from probmetrics.transport.marginals import Marginal
 from probmetrics.transport.plan import SparseCoupling, Transport
 from probmetrics.transport.problem import SampleProblem
@@ -21,9 +22,9 @@ from probmetrics.transport.sweeps import EntropicProblem
 
 COARSE = 1024  # clusters of the problem that is solved with all pairs
 FACTOR = 4  # how many times more there are on the next level
-TAIL = 7.0  # pairs whose density is below e^−TAIL of a full one are left out
-BLURS = (2.0, 1.0, 1.0)  # ε on each level, in units of the squared spacing of its points,
-LAST_BLURS = (0.5, 0.5, 0.25, 0.25)  # and after these on the last
+TAIL = 5.0  # pairs whose density is below e^−TAIL of a full one are left out
+BLURS = (2.0, 1.0)  # ε on each level, in units of the squared spacing of its points,
+LAST_BLURS = (1.0, 0.5)  # and on the last
 PASSES = 60  # at each; then the pairs that may carry mass are found anew
 RELAXATION = 1.7
 ABSORB = 20  # passes between which scalings are moved into the potentials
@@ -75,18 +76,15 @@ def multiscale_transport(
     Notes:
         Entropic transport between clusters, then between more and smaller ones, with ε of the
         order of their squared spacing; from level to level potentials are prolonged by a
-        Sinkhorn update and only pairs that may carry mass are kept. These, and the certificate,
-        are found by bounds on pairs of cells. Time and memory grow about as n log n where the
-        potentials are smooth: n = m = 100,000 normal points in d = 2 took 85 s of processor time
-        and 1.8 GB, with a gap of 0.3% of the spread. Computed in float64 on the CPU. In one
-        dimension sorting is exact and is used.
+        Sinkhorn update and only pairs that may carry mass are kept. On the last level linear
+        programmes on these pairs, and on those that their potentials miss, make the plan; what
+        no pair can carry is moved within the smallest cell that holds both ends. Pairs, and the
+        certificate, are found by bounds on pairs of cells. Computed in float64 on the CPU. In
+        one dimension sorting is exact and is used.
 
-        Most of the gap is the plan's: where points fall into islands (coarse lattices, clusters
-        far apart) the last pairs do not connect them, and what remains of their masses goes far.
-        Against the programme on n = m = 2,000 and 4,000 points the lower bound was short by
-        0.01% to 0.2% on normal and rounded samples and 1% to 5% on clusters, the cost above by
-        1% to 12% and 16% to 26%. Where the gap matters there, use ``cost - dual_gap``, or
-        ``exact_transport`` up to some 20,000 points.
+        Where points fall into islands (coarse lattices, clusters far apart) the gap is widest;
+        where it matters there, use ``cost - dual_gap``, or ``exact_transport`` up to some 20,000
+        points.
 
     References:
         Schmitzer (2019), "Stabilized sparse scaling algorithms for entropy regularized transport
@@ -170,17 +168,6 @@ class _Part(NamedTuple):
     steps: int
 
 
-class _Level(NamedTuple):
-    """Two measures in spatial order, with potentials."""
-
-    x: Tensor
-    y: Tensor
-    a: Tensor
-    b: Tensor
-    f: Tensor
-    g: Tensor
-
-
 def _solve(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> _Part:
     """Coarse to fine on points with mass, then a plan with exact marginals, then the proof."""
     keep = [w.nonzero().squeeze(1) for w in (a, b)]
@@ -190,9 +177,8 @@ def _solve(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> _Part:
     u, v = x - means[0], y - means[1]
     gap = means[0] - means[1]
     spread = p @ u[keep[0]].square().sum(1) + q @ v[keep[1]].square().sum(1)
-    level, plan, steps = _descend(u[keep[0]], v[keep[1]], p, q, float(spread))
-    i, j, mass = _rounded(level, plan)
-    f, g = _feasible(level, i, j)
+    level, plan, epsilon, steps = _descend(u[keep[0]], v[keep[1]], p, q, float(spread))
+    i, j, mass, f, g = finished(level, plan, epsilon, float(spread))
     # ‖x − y‖² = ‖u − v‖² + 2⟨u, gap⟩ − 2⟨v, gap⟩ + ‖gap‖²
     half = 0.5 * gap.square().sum()
     full_f, full_g = torch.zeros_like(a), torch.zeros_like(b)
@@ -207,7 +193,7 @@ def _solve(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> _Part:
 
 def _descend(
     x: Tensor, y: Tensor, a: Tensor, b: Tensor, spread: float
-) -> tuple[_Level, tuple[Tensor, Tensor, Tensor], int]:
+) -> tuple[Level, tuple[Tensor, Tensor, Tensor], float, int]:
     """Potentials from the coarsest clusters down to the points, and the pairs of the last plan."""
     n, m = a.numel(), b.numel()
     d = x.shape[1]
@@ -226,12 +212,12 @@ def _descend(
             level = _coarsest(cx, cy, ca, cb, spacing)
         else:
             level = _prolonged(level, epsilon, cx, cy, ca, cb)
-        for blur in (*BLURS, *LAST_BLURS) if last else BLURS:
+        for blur in LAST_BLURS if last else BLURS:
             epsilon = blur * spacing
             level, plan, made = _scaled(level, epsilon)
             steps += made
     assert level is not None
-    return level, plan, steps
+    return level, plan, epsilon, steps
 
 
 def _groups(size: int, count: int) -> Tensor:
@@ -250,16 +236,16 @@ def _clusters(z: Tensor, w: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     return centre / mass.unsqueeze(1), mass
 
 
-def _coarsest(x: Tensor, y: Tensor, a: Tensor, b: Tensor, epsilon: float) -> _Level:
+def _coarsest(x: Tensor, y: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Level:
     """All pairs of few clusters."""
     problem = EntropicProblem(SqEuclidean(), x[None], y[None], a[None], b[None])
     sides = (Marginal(), Marginal())
     eps = torch.tensor([epsilon], dtype=torch.float64)
     found = solve(problem, eps, sides, tolerance=1e-2, max_steps=200, backend="dense")
-    return _Level(x, y, a, b, found.f[0], found.g[0])
+    return Level(x, y, a, b, found.f[0], found.g[0])
 
 
-def _prolonged(level: _Level, epsilon: float, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> _Level:
+def _prolonged(level: Level, epsilon: float, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Level:
     """Potentials of finer clusters: Sinkhorn's updates from the coarser ones, in float32."""
     eps = torch.tensor([epsilon], dtype=torch.float64)
 
@@ -269,10 +255,10 @@ def _prolonged(level: _Level, epsilon: float, x: Tensor, y: Tensor, a: Tensor, b
         return problem.softmin(potential[None], eps)[0]
 
     f = update(x, level.y, level.b, level.g)
-    return _Level(x, y, a, b, f, update(y, level.x, level.a, level.f))
+    return Level(x, y, a, b, f, update(y, level.x, level.a, level.f))
 
 
-def _scaled(level: _Level, epsilon: float) -> tuple[_Level, tuple[Tensor, Tensor, Tensor], int]:
+def _scaled(level: Level, epsilon: float) -> tuple[Level, tuple[Tensor, Tensor, Tensor], int]:
     """Sinkhorn at ε on the pairs that may carry mass."""
     from scipy.sparse import csr_array
 
@@ -306,7 +292,7 @@ def _scaled(level: _Level, epsilon: float) -> tuple[_Level, tuple[Tensor, Tensor
     return level._replace(f=f, g=g), (i, j, mass), PASSES
 
 
-def _candidates(level: _Level, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+def _candidates(level: Level, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs whose density exp((f + g − C)/ε) is not negligible; each point has at least one."""
     x, y, f, g = level.x, level.y, level.f, level.g
     full = max(float(level.a.max()), float(level.b.max()))
@@ -316,7 +302,7 @@ def _candidates(level: _Level, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
         (torch.bincount(k, minlength=w.numel()) == 0).nonzero().squeeze(1)
         for k, w in ((i, f), (j, g))
     ]
-    pieces = [(i, j, cost)]
+    pieces = []
     for rows, z, w, h, flip in ((lost[0], x, y, g, False), (lost[1], y, x, f, True)):
         for some in rows.split(256):
             all_costs = (z[some].unsqueeze(1) - w).square().sum(-1)
@@ -324,57 +310,12 @@ def _candidates(level: _Level, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
             ends = some.unsqueeze(1).expand_as(near).reshape(-1), near.reshape(-1)
             ends = (ends[1], ends[0]) if flip else ends
             pieces.append((*ends, all_costs.gather(1, near).reshape(-1)))
-    i, j, cost = (torch.cat(columns) for columns in zip(*pieces, strict=True))
-    _, first = np.unique((i * g.numel() + j).numpy(), return_index=True)
-    chosen = torch.from_numpy(first)
-    return i[chosen], j[chosen], cost[chosen]
-
-
-def _rounded(level: _Level, plan: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The plan with exact marginals: scaled down to them, and what is left moved nearby.
-
-    What is left of x is sent along the order of y's points from where the plan sends it, so that
-    neighbours get it (Altschuler et al. 2017 spread it over everything).
-    """
-    i, j, mass = plan
-    n, m = level.a.numel(), level.b.numel()
-    rows = mass.new_zeros(n).index_add(0, i, mass)
-    mass = mass * (level.a / rows.clamp_min(1e-300)).clamp(max=1.0)[i]
-    columns = mass.new_zeros(m).index_add(0, j, mass)
-    mass = mass * (level.b / columns.clamp_min(1e-300)).clamp(max=1.0)[j]
-    left = (level.a - mass.new_zeros(n).index_add(0, i, mass)).clamp_min(0.0)
-    free = (level.b - mass.new_zeros(m).index_add(0, j, mass)).clamp_min(0.0)
-    best = mass.new_zeros(n).scatter_reduce(0, i, mass, "amax")
-    target = torch.zeros(n, dtype=torch.int64)
-    most = mass >= best[i]
-    target[i[most]] = j[most]
-    order = torch.argsort(target, stable=True)
-    # The north-west corner rule on both cumulated remainders.
-    total = min(float(left.sum()), float(free.sum()))
-    if total <= 0:
-        return i, j, mass
-    ends = left[order].cumsum(0), free.cumsum(0)
-    ends = ends[0] / ends[0][-1] * total, ends[1] / ends[1][-1] * total
-    cuts = torch.cat(ends).sort().values
-    middle = cuts - 0.5 * torch.diff(cuts, prepend=cuts.new_zeros(1))
-    moved = torch.diff(cuts, prepend=cuts.new_zeros(1))
-    more_i = order[torch.searchsorted(ends[0], middle).clamp(max=n - 1)]
-    more_j = torch.searchsorted(ends[1], middle).clamp(max=m - 1)
-    used = moved > 0
-    return (
-        torch.cat([i, more_i[used]]),
-        torch.cat([j, more_j[used]]),
-        torch.cat([mass, moved[used]]),
-    )
-
-
-def _feasible(level: _Level, i: Tensor, j: Tensor) -> tuple[Tensor, Tensor]:
-    """Potentials with f + g ≤ C on all pairs: two c-transforms, each started from known pairs."""
-    cost = (level.x[i] - level.y[j]).square().sum(1)
-    high = torch.full_like(level.f, torch.inf).scatter_reduce(0, i, cost - level.g[j], "amin")
-    f = c_transform(level.x, level.y, high, level.g)
-    high = torch.full_like(level.g, torch.inf).scatter_reduce(0, j, cost - f[i], "amin")
-    return f, c_transform(level.y, level.x, high, f)
+    if not pieces:
+        return i, j, cost
+    more_i, more_j, more = (torch.cat(columns) for columns in zip(*pieces, strict=True))
+    _, first = np.unique((more_i * g.numel() + more_j).numpy(), return_index=True)
+    one = torch.from_numpy(first)  # of the pairs of which both ends were lost
+    return torch.cat([i, more_i[one]]), torch.cat([j, more_j[one]]), torch.cat([cost, more[one]])
 
 
 def _fill(x: Tensor, y: Tensor, f: Tensor, g: Tensor, keep: list[Tensor]) -> None:

@@ -139,10 +139,10 @@ def coarsened(problem: EntropicProblem) -> tuple[EntropicProblem, tuple[Tensor, 
     plain = type(problem.ground) is SqEuclidean and d <= DIMENSIONS and batch == 1
     if not plain or min(n, m) < 2 * CLUSTERS:
         return None
-    ends = [
-        clusters(z[0], w[0], CLUSTERS) for z, w in ((problem.x, problem.a), (problem.y, problem.b))
-    ]
-    (x, a, of_x), (y, b, of_y) = ends
+    left = clusters(problem.x[0], problem.a[0], CLUSTERS)
+    alike = problem.y is problem.x and problem.b is problem.a
+    right = left if alike else clusters(problem.y[0], problem.b[0], CLUSTERS)
+    (x, a, of_x), (y, b, of_y) = left, right
     dtype = problem.x.dtype
     return (
         EntropicProblem(problem.ground, x[None].to(dtype), y[None].to(dtype), a[None], b[None]),

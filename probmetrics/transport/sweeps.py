@@ -7,6 +7,7 @@ exponential per pair per iteration, and the marginal error comes free.
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -153,12 +154,12 @@ class Sweeper:
         if self.kept or not self.folded or p.batch > 1 or not p.same:
             return self.rows(f, f)
         self._load(f, f)
-        tasks = self._own(blocks(p.n, self._block_rows()))
+        tasks = self._own(_halves(p.n, self._block_rows() * p.m))
         found: list[Tensor] = []
         everything, b = slice(0, 1), self.b[0]
 
         def work(share: Sequence[slice]) -> None:
-            buffer = self.u.new_empty(self._block_rows() * p.m)
+            buffer = self.u.new_empty(max((_area(rows, p.n) for rows in share), default=0))
             sums = torch.zeros_like(b)
             for rows in share:
                 tile = self._exponents(everything, rows, buffer, rows.start).exp2_()[0]
@@ -348,6 +349,18 @@ def times_rows(matrix: Tensor, v: Tensor) -> Tensor:
     if v.shape[1] == 1:
         return torch.mv(matrix[0], v[0, 0]).view(1, 1, -1)
     return torch.mm(v[0], matrix[0].T).unsqueeze(0)
+
+
+def _halves(n: int, area: int) -> list[slice]:
+    """Rows of about ``area`` entries on and above the diagonal."""
+    bounds = [0]
+    while bounds[-1] < n:
+        bounds.append(min(n, bounds[-1] + max(1, area // (n - bounds[-1]))))
+    return [slice(*pair) for pair in itertools.pairwise(bounds)]
+
+
+def _area(rows: slice, n: int) -> int:
+    return int((rows.stop - rows.start) * (n - rows.start))
 
 
 def _size(block: Block, m: int) -> int:
