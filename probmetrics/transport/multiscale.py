@@ -200,7 +200,7 @@ def _descend(
     sizes = [COARSE]
     while sizes[-1] * FACTOR * 2 < max(n, m):
         sizes.append(sizes[-1] * FACTOR)
-    level, steps = None, 0
+    level, steps, before = None, 0, COARSE
     for k, count in enumerate([*sizes, max(n, m)]):
         last = k == len(sizes)
         (cx, ca), (cy, cb) = (
@@ -211,11 +211,13 @@ def _descend(
         if level is None:
             level = _coarsest(cx, cy, ca, cb, spacing)
         else:
-            level = _prolonged(level, epsilon, cx, cy, ca, cb)
+            owners = _owner(x.shape[0], before, ca.numel()), _owner(y.shape[0], before, cb.numel())
+            level = _prolonged(level, plan, epsilon, (cx, cy), (ca, cb), owners)
         for blur in LAST_BLURS if last else BLURS:
             epsilon = blur * spacing
             level, plan, made = _scaled(level, epsilon)
             steps += made
+        before = count
     assert level is not None
     return level, plan, epsilon, steps
 
@@ -226,6 +228,12 @@ def _groups(size: int, count: int) -> Tensor:
         return torch.arange(size)
     sizes = torch.diff(parts(size, count))
     return torch.repeat_interleave(torch.arange(count), sizes)
+
+
+def _owner(size: int, count: int, finer: int) -> Tensor:
+    """Which of ``count`` runs each of the ``finer`` runs of points lies in."""
+    coarse, fine = _groups(size, count), _groups(size, finer)
+    return torch.zeros(finer, dtype=torch.int64).scatter(0, fine, coarse)
 
 
 def _clusters(z: Tensor, w: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,17 +253,33 @@ def _coarsest(x: Tensor, y: Tensor, a: Tensor, b: Tensor, epsilon: float) -> Lev
     return Level(x, y, a, b, found.f[0], found.g[0])
 
 
-def _prolonged(level: Level, epsilon: float, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Level:
-    """Potentials of finer clusters: Sinkhorn's updates from the coarser ones, in float32."""
-    eps = torch.tensor([epsilon], dtype=torch.float64)
-
-    def update(z: Tensor, w: Tensor, mass: Tensor, potential: Tensor) -> Tensor:
-        ends = z.float()[None], w.float()[None]
-        problem = EntropicProblem(SqEuclidean(), *ends, mass[None], mass[None])
-        return problem.softmin(potential[None], eps)[0]
-
-    f = update(x, level.y, level.b, level.g)
-    return Level(x, y, a, b, f, update(y, level.x, level.a, level.f))
+def _prolonged(
+    level: Level,
+    plan: tuple[Tensor, Tensor, Tensor],
+    epsilon: float,
+    points: tuple[Tensor, Tensor],
+    weights: tuple[Tensor, Tensor],
+    owners: tuple[Tensor, Tensor],
+) -> Level:
+    """Potentials of finer clusters: Sinkhorn's updates over the clusters their owners reach."""
+    found = []
+    for k, (z, owner) in enumerate(zip(points, owners, strict=True)):
+        mine, theirs = plan[k], plan[1 - k]
+        far, potential, mass = ((level.y, level.g, level.b), (level.x, level.f, level.a))[k]
+        order = mine.argsort(stable=True)
+        counts = torch.bincount(mine, minlength=int(owner.max()) + 1)
+        starts = counts.cumsum(0) - counts
+        each = counts[owner]
+        rows = torch.repeat_interleave(torch.arange(owner.numel()), each)
+        place = torch.arange(rows.numel()) - (each.cumsum(0) - each)[rows]
+        ends = theirs[order[starts[owner[rows]] + place]]
+        cost = (z[rows] - far[ends]).square().sum(1)
+        exponent = (potential[ends] - cost) / epsilon + mass[ends].log()
+        top = torch.full((owner.numel(),), -torch.inf).double()
+        top = top.scatter_reduce(0, rows, exponent, "amax")
+        total = torch.zeros_like(top).index_add(0, rows, (exponent - top[rows]).exp())
+        found.append(-epsilon * (top + total.log()))
+    return Level(*points, *weights, *found)
 
 
 def _scaled(level: Level, epsilon: float) -> tuple[Level, tuple[Tensor, Tensor, Tensor], int]:
