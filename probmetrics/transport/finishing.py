@@ -12,6 +12,7 @@ from probmetrics.transport.programme import MAX_STEPS
 
 ROUNDS = 5  # programmes on more and more pairs
 PRICE, RISE = 512.0, 16.0  # of unmoved mass at first, in units of ε, and its growth
+DEAREST = 0.2  # price, relative to the spread: how far pairs are looked for, which takes memory
 GROWTH = 8  # most pairs added per point and round
 CLOSED = 1e-3  # gap, relative to the spread, at which no more are added
 FREE = 1e-12  # reduced costs, relative to the spread, that are zero
@@ -49,7 +50,7 @@ def finished(
     best: tuple[float, Pairs, Tensor, Tensor] | None = None
     price = PRICE * epsilon
     for k in range(ROUNDS):
-        flows, f, g = _programme(level, i, j, min(price, spread))
+        flows, f, g = _programme(level, i, j, min(price, DEAREST * spread))
         more = near_pairs(level.x, level.y, f, g, -FREE * spread)
         f = f.scatter_reduce(0, more[0], more[2] - g[more[1]], "amin")  # the c-transform of g
         dual = float(level.a @ f + level.b @ g)
