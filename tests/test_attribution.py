@@ -147,7 +147,7 @@ def test_pictures_are_drawn(d):
 
 def test_odd_data():
     flat = where_they_differ(np.ones((4, 2)), np.ones((5, 2)))
-    assert flat.mmd == 0
+    assert flat.mmd == pytest.approx(0, abs=1e-15)
     assert flat.importance.tolist() == [0.5, 0.5]
     assert [m.counts for m in flat.modes] == [(4, 5)]
     two = where_they_differ([[0.0], [1.0]], [[3.0], [4.0]], rows=0)

@@ -51,6 +51,8 @@ def on_rank(rank, folder):
     x, z = torch.randn(2, 8, 2), torch.randn(2, 8, 2)
     loss(x[rank], network(z[rank])).backward()
     torch.save(network.module.weight.grad, f"{folder}/grad{rank}.pt")
+    del network  # torch may deadlock where the group goes first
+    dist.barrier()
     dist.destroy_process_group()
 
 
