@@ -14,6 +14,7 @@ ROUNDS = 5  # programmes on more and more pairs
 PRICE, RISE = 512.0, 16.0  # of unmoved mass at first, in units of ε, and its growth
 DEAREST = 0.2  # price, relative to the spread: how far pairs are looked for, which takes memory
 GROWTH = 8  # most pairs added per point and round
+BLOCK = 4096  # rows looked at together
 CLOSED = 1e-3  # gap, relative to the spread, at which no more are added
 FREE = 1e-12  # reduced costs, relative to the spread, that are zero
 
@@ -51,8 +52,7 @@ def finished(
     price = PRICE * epsilon
     for k in range(ROUNDS):
         flows, f, g = _programme(level, i, j, min(price, DEAREST * spread))
-        more = near_pairs(level.x, level.y, f, g, -FREE * spread)
-        f = f.scatter_reduce(0, more[0], more[2] - g[more[1]], "amin")  # the c-transform of g
+        f, missed = _missed(level, f, g, -FREE * spread)
         dual = float(level.a @ f + level.b @ g)
         flows = _rounded(level, flows)
         paid = float(flows[2] @ (level.x[flows[0]] - level.y[flows[1]]).square().sum(1))
@@ -60,7 +60,9 @@ def finished(
             best = paid - dual, flows, f, g
         if best[0] <= CLOSED * spread or k == ROUNDS - 1:
             break
-        i, j = _grown(level, (i, j), more, f, g)
+        m = g.numel()
+        keys = torch.from_numpy(np.unique(torch.cat([i * m + j, missed]).numpy()))
+        i, j = keys // m, keys % m
         price *= RISE
     assert best is not None
     _, (i, j, mass), f, g = best
@@ -70,23 +72,23 @@ def finished(
     return i[used], j[used], mass[used], f, c_transform(level.y, level.x, high, f)
 
 
-def _grown(
-    level: Level, known: tuple[Tensor, Tensor], more: Pairs, f: Tensor, g: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The known pairs and, of each point, the few of least reduced cost among ``more``."""
-    i, j, cost = more
-    reduced = cost - g[j]
-    m = g.numel()
-    keys = [known[0] * m + known[1]]
-    for end, value in ((i, reduced), (j, cost - f[i] - g[j])):
-        order = value.argsort()
-        order = order[end[order].argsort(stable=True)]
-        place = torch.arange(order.numel())
-        first = torch.searchsorted(end[order], end[order])
-        chosen = order[place - first < GROWTH]
-        keys.append(i[chosen] * m + j[chosen])
-    every = torch.from_numpy(np.unique(torch.cat(keys).numpy()))
-    return every // m, every % m
+def _missed(level: Level, f: Tensor, g: Tensor, cut: float) -> tuple[Tensor, Tensor]:
+    """The c-transform of g, and of each point the few pairs that it violates most, as i m + j.
+
+    A block of rows at a time: poor potentials have very many pairs of reduced cost below zero.
+    """
+    m, found, keys = g.numel(), [], []
+    for rows in torch.arange(f.numel()).split(BLOCK):
+        i, j, cost = near_pairs(level.x[rows], level.y, f[rows], g, cut)
+        best = f[rows].scatter_reduce(0, i, cost - g[j], "amin")
+        found.append(best)
+        for end, value in ((i, cost - g[j]), (j, cost - best[i] - g[j])):
+            order = value.argsort()
+            order = order[end[order].argsort(stable=True)]
+            first = torch.searchsorted(end[order], end[order])
+            chosen = order[torch.arange(order.numel()) - first < GROWTH]
+            keys.append(rows[i[chosen]] * m + j[chosen])
+    return torch.cat(found), torch.cat(keys)
 
 
 def _programme(level: Level, i: Tensor, j: Tensor, price: float) -> tuple[Pairs, Tensor, Tensor]:
