@@ -269,6 +269,15 @@ class Pairs:
         pulled = v[..., :d] * sums[..., d + 1 : d + 2]
         return pulled.mul_(2.0 / self.rate).add_(sums[..., :d], alpha=1.0 / self.rate)
 
+    def add_as_columns(self, held: Tensor, sums: Tensor) -> None:
+        """Add Σ_j M_ij v_j, transposed, to Σ_i M_ij u_i: of one sample with itself only."""
+        if isinstance(self.ground.geometry, InnerGeometry):
+            held.add_(sums, alpha=self.rate)
+            return
+        d = self.d
+        held[..., :d, :].add_(sums[..., :d, :], alpha=-2.0 * self.rate)
+        held[..., d + 1, :].add_(sums[..., d, :], alpha=self.rate)
+
     @property
     def together(self) -> bool:
         """Whether these are many small problems.

@@ -81,7 +81,8 @@ class Sweep:
         self.pull_columns = need_y or (symmetric and need_x)
         self.sum_columns = need_b or (symmetric and need_a)
         self.pulling = need_x or self.pull_columns
-        self.row_pull = torch.empty_like(p.u) if need_x else None
+        self.need_x = need_x
+        self.row_pull = torch.empty_like(p.u) if need_x and not symmetric else None
         self.row_sums = self._zeros(p.n) if need_a else None
         self.shares: list[tuple[tuple[int, int], _Share]] = []
 
@@ -116,7 +117,7 @@ class Sweep:
         for block in tasks:
             e, rows = block.entries, block.rows
             u = p.cut(p.u[e, rows])
-            pull = u.new_zeros(u.mT.shape) if self.row_pull is not None else None
+            pull = u.new_zeros(u.mT.shape) if self.need_x else None
             sums: Tensor = self._zeros(1)[e]
             for columns in p.column_blocks(rows.start if self.symmetric else 0):
                 mirrored = self.symmetric and columns.start > rows.start
@@ -124,9 +125,12 @@ class Sweep:
                 sums = sums + (2.0 * part if mirrored else part)
             a = None if self.a is None else self.a[e, rows].double()
             share.totals[e] += sums.sum(-1) if a is None else (sums * a).sum(-1)
-            if self.row_pull is not None and pull is not None:
-                target = self.row_pull[e, rows]
-                target.copy_(pull.mT.reshape(target.shape))
+            if pull is not None:
+                gathered = pull.mT.reshape(p.u[e, rows].shape)
+                if self.row_pull is not None:
+                    self.row_pull[e, rows] = gathered
+                elif share.column_pull is not None:  # of the same points, in the same memory
+                    p.add_as_columns(share.column_pull[e, 0, :, rows], gathered.mT)
         self.shares.append(((tasks[0].entries.start, tasks[0].rows.start), share))
 
     def _tile(
@@ -175,19 +179,17 @@ class Sweep:
     def gradients(self, dtypes: Sequence[torch.dtype]) -> list[Tensor | None]:
         """Gradients of the totals in x, y, a and b."""
         p = self.pairs
-        need_x, _, need_a, _ = self.wanted
+        need_a = self.wanted[2]
         dx = dy = da = db = None
         factor = self.row_factor * self.column_factor * p.slope_factor
         pulled = self._column_pull()
-        if need_x:
-            assert self.row_pull is not None
+        if self.row_pull is not None:
             dx = p.pull_rows(p.u, self.row_pull)
             self.row_pull = None
         if pulled is not None:
             dy = p.pull_columns(p.v, pulled)
             if self.symmetric:
-                assert dx is not None
-                dx, dy = dx.add_(dy).mul_(2.0), None
+                dx, dy = dy.mul_(2.0), None
         if need_a:
             assert self.row_sums is not None
             da = self.row_sums * self.column_factor.unsqueeze(-1)
