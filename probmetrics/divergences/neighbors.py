@@ -25,7 +25,7 @@ from probmetrics.divergences.continuous import Generator, apart, prepared
 from probmetrics.pairwise import KSmallest, reduce_pairs, sharded
 from probmetrics.pairwise.costs import Euclidean
 from probmetrics.pairwise.ranks import Sharded
-from probmetrics.pairwise.threads import on_one_thread
+from probmetrics.pairwise.threads import WORTH_SHARING, on_one_thread
 
 
 @array_function
@@ -350,6 +350,6 @@ def _log_ratios(x: Tensor, y: Tensor, k: int, backend: sharded.Backend, names: s
     other = reduce_pairs(Euclidean(), KSmallest(k), x, y, backend=backend)[0][..., -1]
     sharded.together(backend, lambda: apart(own, names[0], names[0], k + 1), own)
     sharded.together(backend, lambda: apart(other, names[0], names[1], k), own)
-    with on_one_thread(own.numel()):
+    with on_one_thread(own.numel() < WORTH_SHARING):
         ratio: Tensor = other.double().log() - own.double().log()
     return d * ratio + math.log(m / (n - 1))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 Task = TypeVar("Task")
-SHARED = 2**18  # numbers whose operations torch's threads share, even where others need the cores
+WORTH_SHARING = 2**18  # numbers in an operation that torch's threads should share
 
 
 def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pairs: int) -> None:
@@ -64,17 +64,16 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
 
 
 @contextlib.contextmanager
-def on_one_thread(entries: int) -> Iterator[None]:
-    """Let torch work on the calling thread alone, where there is little to do.
+def on_one_thread(wanted: bool) -> Iterator[None]:
+    """Let torch work on the calling thread alone, where operations are short.
 
-    OpenMP's other threads wait for more work by spinning, for milliseconds after each shared
-    operation, and take the cores from whoever else has threads: SciPy's trees, a pool.
-
-    Args:
-        entries: Numbers per operation; from ``SHARED`` on torch's threads are left alone.
+    Threads would take longer to meet than to work: 256 Sinkhorn problems of 64 × 64 took 26 ms on
+    two and 21 ms on one. And OpenMP's other threads wait for more work by spinning, for
+    milliseconds after each shared operation, and take the cores from whoever else has threads:
+    SciPy's trees, a pool.
     """
     before = torch.get_num_threads()
-    if entries >= SHARED or before == 1:
+    if not wanted or before == 1:
         yield
         return
     torch.set_num_threads(1)
@@ -105,24 +104,6 @@ class _Share(Sequence[Any]):
             if self.stop.is_set():
                 raise _StoppedError("another share of this work has failed or was interrupted")
             yield task
-
-
-@contextlib.contextmanager
-def on_one_core(wanted: bool) -> Iterator[None]:
-    """Torch's operations on the calling thread alone, for short ones that follow each other.
-
-    Threads would take longer to meet than to work: 256 Sinkhorn problems of 64 × 64 took 26 ms
-    on two and 21 ms on one.
-    """
-    before = torch.get_num_threads()
-    if not wanted or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from probmetrics.pairwise.reductions import (
     per_entry,
     uniform,
 )
-from probmetrics.pairwise.threads import on_one_thread, run_tasks
+from probmetrics.pairwise.threads import WORTH_SHARING, on_one_thread, run_tasks
 from probmetrics.pairwise.tiles import Block, Pairs, blocks
 from probmetrics.pairwise.tree import tree_neighbors
 
@@ -245,7 +245,7 @@ def neighbors(ground: AbstractGround, x: Tensor, y: Tensor, reduction: KSmallest
     found = tree_neighbors(ground, x, y, reduction)
     if found is not None:
         gaps, indices = found
-        with on_one_thread(gaps.numel() * x.shape[-1]):
+        with on_one_thread(gaps.numel() * x.shape[-1] < WORTH_SHARING):
             if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
                 return near_values(ground, x, y, indices)
             t = gaps.square() if isinstance(ground.geometry, SquaredGeometry) else gaps

@@ -17,7 +17,10 @@ class AbstractSketch(abc.ABC):
     whole, so that they travel between processes.
     """
 
-    n: int
+    @property
+    @abc.abstractmethod
+    def n(self) -> int:
+        """Rows seen."""
 
     @abc.abstractmethod
     def update(self, rows: Any) -> Any:

@@ -34,6 +34,8 @@ class FeatureSketch(AbstractSketch):
         (2015), "FastMMD", eq. 8.
     """
 
+    n: int = 0
+
     def __init__(self, d: int, bandwidth: float, features: int = 512, *, seed: int = 0) -> None:
         self.d, self.n, self.seed = d, 0, seed
         self.bandwidth = checks.positive(bandwidth, "bandwidth")

@@ -18,6 +18,8 @@ class MomentSketch(AbstractSketch):
         tensor([2.], dtype=torch.float64)
     """
 
+    n: int = 0
+
     def __init__(self, d: int) -> None:
         self.d, self.n = d, 0
         self.moments = Moments.zero(d)

@@ -81,7 +81,7 @@ class Sketches(AbstractSketch):
         self.features = FeatureSketch(d, plan.bandwidth, plan.features, seed=seed)
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         """Rows seen."""
         return self.moments.n
 

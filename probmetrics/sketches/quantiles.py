@@ -41,6 +41,8 @@ class QuantileSketch(AbstractSketch):
         Karnin, Lang & Liberty (2016), "Optimal quantile approximation in streams".
     """
 
+    n: int = 0
+
     def __init__(self, d: int, k: int = 2048, *, seed: int = 0, stream: int = 0) -> None:
         self.d, self.n, self.seed, self.stream = d, 0, seed, stream
         self.k = checks.count(k, "k", minimum=LEAST)

@@ -29,6 +29,8 @@ class SampleSketch(AbstractSketch):
         10
     """
 
+    n: int = 0
+
     def __init__(self, d: int, capacity: int = 5000, *, seed: int = 0, stream: int = 0) -> None:
         self.d, self.capacity, self.seed, self.stream, self.n = d, capacity, seed, stream, 0
         self.reservoir = Reservoir(capacity, seed)

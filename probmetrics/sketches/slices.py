@@ -38,7 +38,7 @@ class SliceSketch(AbstractSketch):
         self.quantiles = QuantileSketch(slices, k, seed=seed, stream=stream)
 
     @property
-    def n(self) -> int:  # type: ignore[override]
+    def n(self) -> int:
         """Rows seen."""
         return self.quantiles.n
 

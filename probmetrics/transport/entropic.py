@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.threads import on_one_core
+from probmetrics.pairwise.threads import on_one_thread
 from probmetrics.transport.anderson import Anderson
 from probmetrics.transport.entropic_problem import mean_cost
 from probmetrics.transport.marginals import Marginal, Update
@@ -104,7 +104,7 @@ def solve(
     """
     options: dict[str, Any] = {"max_steps": max_steps, "backend": backend, "moving": moving}
     options["scale"] = scale
-    with on_one_core(problem.short):
+    with on_one_thread(problem.short):
         found = _descend(problem, epsilon, sides, start, tolerance=tolerance, **options)
         near = float(found.error.max()) <= max(tolerance, ROUNDING)
         if not found.converged and not near and found.steps < max_steps:

@@ -154,8 +154,8 @@ def _rounded(level: Level, plan: Pairs) -> Pairs:
         k, there, moved = _corners(taken, given)
         pieces.append((order[k], there, moved))
         left, free = (left - taken).clamp_min(0.0), (free - given).clamp_min(0.0)
-    more = zip(*pieces, strict=True)
-    return tuple(torch.cat(columns) for columns in more)  # type: ignore[return-value]
+    i, j, mass = (torch.cat(columns) for columns in zip(*pieces, strict=True))
+    return i, j, mass
 
 
 def _halvings(m: int) -> list[int]:

@@ -12,7 +12,7 @@ from probmetrics.pairwise import sharded
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.ranks import Sharded
-from probmetrics.pairwise.threads import on_one_core
+from probmetrics.pairwise.threads import on_one_thread
 from probmetrics.transport.entropic import Solution, solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
 from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
@@ -94,7 +94,7 @@ def sinkhorn(
         (4.5e-05, True)
     """
     task = admit(x, y, epsilon, cost, a, b, reach, penalty, tolerance, max_steps, backend)
-    with on_one_core(task.problem.short):
+    with on_one_thread(task.problem.short):
         solution = solve(
             task.problem.detached(),
             task.epsilon,
