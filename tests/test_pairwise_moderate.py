@@ -282,7 +282,10 @@ def test_trees_find_the_sorted_matrix(cost, kind, dtype):
 
 def test_neighbours_through_a_tree_have_gradients():
     x, y = (z.requires_grad_() for z in draws((300, 3), (280, 3)))
-    assert tree.tree_neighbors(Euclidean(), x[None], y[None], KSmallest(4)) is not None
+    gaps, columns = tree.tree_neighbors(Euclidean(), x[None], y[None], KSmallest(4))
+    nearest = torch.cdist(x, y).topk(4, largest=False)
+    torch.testing.assert_close(columns[0].sort().values, nearest.indices.sort().values)
+    torch.testing.assert_close(gaps[0].sort().values, nearest.values)
     gradients = []
     for backend in ("tiled", "dense"):
         values, _ = reduce_pairs(Euclidean(), KSmallest(4), x, y, backend=backend)
