@@ -19,6 +19,10 @@ def rank(
     models: Annotated[
         list[str], typer.Argument(metavar="A B …", show_default=False, help="Samples of models.")
     ],
+    train: Annotated[
+        str | None,
+        typer.Option(help="What the models were trained on, to see which of them copy it."),
+    ] = None,
     metric: Annotated[str, typer.Option(help="Order by mmd, energy or kid.")] = "mmd",
     encoder: Annotated[str | None, typer.Option(help=ENCODER)] = None,
     cache: Annotated[Path | None, typer.Option(help=CACHE)] = None,
@@ -29,9 +33,17 @@ def rank(
     columns: Annotated[
         str | None, typer.Option(help="Columns to compare: names or numbers, comma-separated.")
     ] = None,
+    scale: Annotated[
+        bool | None,
+        typer.Option(
+            "--scale/--no-scale",
+            help="Divide columns by their pooled standard deviation; by default for tables only.",
+        ),
+    ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Resize images to this many pixels a side.")
     ] = None,
+    key: Annotated[str | None, typer.Option(help="Array to read from .npz and .pt files.")] = None,
     skip_corrupt: Annotated[
         bool, typer.Option(help="Leave out images that cannot be decoded, and count them.")
     ] = False,
@@ -47,6 +59,7 @@ def rank(
     result = rank_models(
         real,
         models,
+        train=train,
         metric=metric,
         encoder=encoder,
         cache=cache,
@@ -55,7 +68,9 @@ def rank(
         max_samples=max_samples,
         seed=seed,
         columns=columns,
+        scale=scale,
         image_size=image_size,
+        key=key,
         on_corrupt="skip" if skip_corrupt else "error",
         progress=False if quiet else None,
     )

@@ -265,6 +265,78 @@ class TestRanking:
             rank_models(normal(9, 0), [normal(9, 1), normal(9, 2)], metric="wasserstein")
 
 
+class TestRankingAgainstATrainingSet:
+    def test_a_copier_at_the_top_is_named(self):
+        train, real = normal(300, 0), normal(150, 1)
+        models = {"honest": normal(150, 2, 0.5), "copier": train[:150] + 1e-5}
+        ranking = rank_models(real, models, train=train, permutations=49)
+        first, second = ranking.places
+        assert first.name == "copier"
+        assert first.copying.copies
+        assert not second.copying.copies
+        assert "copier (copies)" in ranking.table
+        assert "copier copies its training set: 100%" in ranking.sentence
+        assert "does not speak for such a model" in ranking.sentence
+        assert ranking.sentence.endswith("without a sign of copying, honest stands first.")
+        scores = {s.name: s.value for s in second.copying.scores}
+        assert scores["authenticity"] == authenticity(models["honest"], train)
+        assert "authenticity" in ranking.table
+        assert "unseen data" in ranking.table
+        document = json.loads(json.dumps(ranking.to_dict(), allow_nan=False))
+        assert document["places"][0]["copying"]["copies"] is True
+        assert document["places"][0]["copying"]["scores"]["near_copies"]["value"] == 1
+
+    def test_honest_models_are_not_accused(self):
+        models = {str(i): normal(100, i) for i in range(2, 12)}
+        ranking = rank_models(normal(100, 0), models, train=normal(200, 1), permutations=19)
+        assert not any(p.copying.copies or p.copying.closer for p in ranking.places)
+        assert "cop" not in ranking.sentence
+
+    def test_what_is_said_holds_for_all_models_together(self):
+        train, real = normal(200, 0, d=2), normal(100, 1, d=2)
+        models = {"a": 0.8 * normal(100, 2, d=2), "b": normal(100, 3, d=2)}
+        rank = functools.partial(rank_models, train=train, permutations=19, also=())
+        pvalue = {p.name: p.copying.pvalue for p in rank(real, models).places}["a"]
+        for share, closer in ((1.5, False), (2.5, True)):  # of the level, between two models
+            places = rank(real, models, level=1 - share * pvalue).places
+            assert next(p for p in places if p.name == "a").copying.closer is closer
+
+    def test_without_one_the_reader_is_told(self):
+        models = {"a": normal(50, 1), "b": normal(50, 2)}
+        ranking = rank_models(normal(50, 0), models, permutations=19)
+        assert any("pass train (--train)" in note for note in ranking.notes)
+        assert ranking.places[0].copying is None
+        assert "Memorisation" not in ranking.table
+
+    def test_every_source_is_encoded_once(self):
+        seen = []
+
+        def encoder(rows):
+            seen.append(len(rows))
+            return rows * 1.0
+
+        models = {str(i): normal(20 + i, i) for i in range(1, 4)}
+        rank_models(
+            normal(30, 9), models, train=normal(50, 8), encoder=encoder, permutations=9, also=()
+        )
+        assert sorted(seen) == [21, 22, 23, 30, 50]
+
+
+def test_tables_are_ranked_in_common_units():
+    units = np.array([1.0, 1e5])
+    frames = [
+        pd.DataFrame(normal(80, i, shift, d=2) * units, columns=["a", "b"])
+        for i, shift in enumerate((0.0, np.array([3.0, 0.0]), np.array([0.0, 0.1])))
+    ]
+    models = {"first column off": frames[1], "fine": frames[2]}
+    ranking = rank_models(frames[0], models, permutations=49, train=frames[0])
+    assert [p.name for p in ranking.places] == ["fine", "first column off"]
+    assert ranking.steps[0].supported
+    assert any("over all samples" in note for note in ranking.notes)
+    plain = rank_models(frames[0], models, permutations=49, scale=False)
+    assert sum("--scale" in note for note in plain.notes) == 1
+
+
 class TestCommands:
     @pytest.fixture(autouse=True)
     def here(self, tmp_path, monkeypatch, capsys):
@@ -286,6 +358,12 @@ class TestCommands:
         assert out.index("near.npy") < out.index("far.npy")
         found = json.loads(open("r.json").read())  # noqa: PTH123, SIM115
         assert [place["name"] for place in found["places"]] == ["near.npy", "far.npy"]
+        code, out, _ = self.run(
+            "rank", "real.npy", "far.npy", "near.npy", "--train", "near.npy", "--permutations", "19"
+        )
+        assert code == 0
+        assert "near.npy (copies)" in out
+        assert "near.npy copies its training set" in " ".join(out.split())
         code, _, error = self.run("rank", "real.npy", "near.npy")
         assert code == 2
         assert "at least 2 models" in error

@@ -87,13 +87,17 @@ class Copying:
     notes: tuple[str, ...]
 
 
-def judge_copying(pair: "Pair", *, level: float, seed: int) -> Copying:
+def judge_copying(
+    pair: "Pair", *, level: float, seed: int, among: int = 1, briefly: bool = False
+) -> Copying:
     """Whether B copies the training set, held against A, which the model has not seen.
 
     Args:
         pair: With the training set.
         level: Confidence level.
         seed: Of resamples and cells.
+        among: Of how many models this is one: what is said of all of them holds at the level.
+        briefly: Leave MIFID and C_T out.
     """
     from probmetrics.metrics.memorisation import duplicates, nearest_copies
 
@@ -109,15 +113,17 @@ def judge_copying(pair: "Pair", *, level: float, seed: int) -> Copying:
         _copies(_NEAR, of_y.near, None if of_x is None else of_x.near, len(pair.y), level),
         _copies(_REPEATS, of_y.within, None if of_x is None else of_x.within, len(pair.y), level),
     ]
-    scores += _mifid(pair.y, unseen, train, level, seed)
+    scores += [] if briefly else _mifid(pair.y, unseen, train, level, seed)
     pvalue, distances = None, torch.zeros(0)
     if len(unseen) >= LEAST:
         pvalue, distances, more = _against_unseen(pair.y, train, unseen, level, seed)
         scores += more
+        scores += [] if briefly else [_cells_score(pair.y, train, unseen, level, seed)]
     else:
         notes.append(f"fewer than {LEAST} unseen rows: no test of the distances")
-    copies = _more_copies(of_y, of_x, len(pair.y), len(unseen), level)
-    closer = pvalue is not None and pvalue <= 1 - level
+    decided = 1 - (1 - level) / among
+    copies = _more_copies(of_y, of_x, len(pair.y), len(unseen), decided)
+    closer = pvalue is not None and pvalue <= (1 - level) / among
     sentence = _sentence(pair, tuple(scores), pvalue, copies, closer)
     both = (near.distances.numpy(), distances.numpy())
     return Copying(
@@ -243,7 +249,7 @@ def _more_copies(of_y: Any, of_x: Any, m: int, n: int, level: float) -> bool:
 def _against_unseen(
     y: Tensor, train: Tensor, unseen: Tensor, level: float, seed: int
 ) -> tuple[float, Tensor, list[CopyScore]]:
-    """The test of nearest-training distances, the unseen rows' distances, and two scores."""
+    """The test of nearest-training distances, the unseen rows' distances, and their ratio."""
     from probmetrics.metrics.memorisation import nearest_training
     from probmetrics.uncertainty import estimate
 
@@ -257,14 +263,18 @@ def _against_unseen(
         scores.append(
             CopyScore(*_RATIO, float(found.ratio), float(interval.low), float(interval.high), 1.0)
         )
+    return float(found.pvalue), theirs, scores
+
+
+def _cells_score(y: Tensor, train: Tensor, unseen: Tensor, level: float, seed: int) -> CopyScore:
+    """C_T, over cells of space where there are rows enough for them."""
     cells = CELLS if min(len(y), len(unseen)) >= 50 * CELLS and len(train) >= 50 * CELLS else 1
     try:
         interval = _score(y, train, unseen, cells, level, seed)
     except ValueError:  # no cell holds enough of both, or of a resample of both
         interval = _score(y, train, unseen, 1, level, seed)
     ends = float(interval.low), float(interval.high)
-    scores.append(CopyScore(*_SCORE, float(interval.value), *ends, 0.0))
-    return float(found.pvalue), theirs, scores
+    return CopyScore(*_SCORE, float(interval.value), *ends, 0.0)
 
 
 def _score(y: Tensor, train: Tensor, unseen: Tensor, cells: int, level: float, seed: int) -> Any:

@@ -1,6 +1,7 @@
 """The two sides of a comparison: read, aligned by column name, subsampled and scaled alike."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -111,12 +112,13 @@ def read_pair(
     train: Any = None,
     encoder: AbstractEncoder | None = None,
     cache: Any = None,
+    judge_units: bool = True,
     **options: Any,
 ) -> Pair:
     """Both samples, ready to compare.
 
     Args:
-        x: Whatever ``probmetrics.data.read`` takes.
+        x: Whatever ``probmetrics.data.read`` takes, or a ``Side`` that was read before.
         y: Likewise. Toys and subsamples of A draw with ``seed``, those of B with ``seed + 1``.
         names: What to call them.
         columns: Columns to keep, on both sides.
@@ -127,14 +129,25 @@ def read_pair(
         train: What the model behind y was trained on, all of it; None if unknown.
         encoder: Turns the rows of all sides into features.
         cache: Folder where features are kept.
+        judge_units: Note columns left in units of their own.
         options: Passed to ``probmetrics.data.read``.
     """
-    columns = column_names(columns)
     wanted = [(x, names[0], max_samples), (y, names[1], max_samples)]
     if train is not None:
         wanted.append((train, TRAINING, None))
     sides = [
-        _side(source, name, columns, most, seed + i, options, (encoder, cache))
+        source
+        if isinstance(source, Side)
+        else read_side(
+            source,
+            name,
+            columns=columns,
+            max_samples=most,
+            seed=seed + i,
+            encoder=encoder,
+            cache=cache,
+            **options,
+        )
         for i, (source, name, most) in enumerate(wanted)
     ]
     first, second, notes = _aligned(*sides[:2])
@@ -146,16 +159,13 @@ def read_pair(
         "keep fewer rows (max_samples, --max-samples) or columns (columns, --columns)",
     )
     _refuse_overflow(values, (first, second))
-    centre, deviation = _location_and_spread(values, images=first.data.kind == "images")
-    if scale is None:
-        kinds = {first.data.kind, second.data.kind}
-        scale = "table" in kinds and first.data.image_shape is None and len(deviation) > 1
-    if not scale and (encoder is None or encoder.name == "identity"):  # features have no units
-        notes += _spread_note(deviation, first)
+    units = Units.of(values, (first, second), scale)
+    if judge_units and (encoder is None or encoder.name == "identity"):  # features have no units
+        notes += units.note
     notes += _range_note(first, second) + _copies_note(first, second)
     if training is not None:
         values.append(training.data.values)
-    values = [_standardised(v, centre, deviation) if scale else v for v in values]
+    values = [units.change(v) for v in values]
     dtype = np.result_type(*values)
     x, y, *seen = (torch.from_numpy(np.array(v, dtype=dtype)) for v in values)
     return Pair(
@@ -164,8 +174,8 @@ def read_pair(
         x=x,
         y=y,
         columns=first.data.columns,
-        deviation=deviation,
-        scaled=bool(scale),
+        deviation=units.deviation,
+        scaled=units.scaled,
         notes=tuple(notes),
         training=training,
         train=seen[0] if seen else None,
@@ -200,25 +210,57 @@ def _location_and_spread(
     return origin + moved.mean(axis=0), deviation
 
 
-def _standardised(values: np.ndarray, centre: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Columns in units of their standard deviation; those without one are only centred."""
-    scaled = (values - centre) / np.where(deviation > 0, deviation, 1.0)
-    standard: np.ndarray = scaled.astype(values.dtype)
-    return standard
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The unit of each column, and whether columns are divided by it.
+
+    Attributes:
+        centre: Means of the columns, shape (d,).
+        deviation: Their standard deviations, shape (d,).
+        scaled: Whether columns are divided by them.
+        note: What to say where they are not and differ widely.
+    """
+
+    centre: np.ndarray
+    deviation: np.ndarray
+    scaled: bool
+    note: list[str]
+
+    @classmethod
+    def of(cls, values: list[np.ndarray], sides: Sequence[Side], scale: bool | None) -> "Units":
+        """Those of all samples pooled; ``scale`` None divides tables of several columns."""
+        first = sides[0].data
+        centre, deviation = _location_and_spread(values, images=first.kind == "images")
+        if scale is None:
+            kinds = {side.data.kind for side in sides}
+            scale = "table" in kinds and first.image_shape is None and len(deviation) > 1
+        note = [] if scale else _spread_note(deviation, sides[0])
+        return cls(centre, deviation, bool(scale), note)
+
+    def change(self, values: np.ndarray) -> np.ndarray:
+        """Columns in their unit, if that is wanted; those without one are only centred."""
+        if not self.scaled:
+            return values
+        scaled = (values - self.centre) / np.where(self.deviation > 0, self.deviation, 1.0)
+        standard: np.ndarray = scaled.astype(values.dtype)
+        return standard
 
 
-def _side(
+def read_side(
     source: Any,
     name: str,
-    columns: list[str | int] | None,
+    *,
+    columns: Any,
     max_samples: int | None,
     seed: int,
-    options: dict[str, Any],
-    encoding: tuple[AbstractEncoder | None, Any],
+    encoder: AbstractEncoder | None = None,
+    cache: Any = None,
+    **options: Any,
 ) -> Side:
-    encoder, cache = encoding
+    """One sample, read and encoded; arguments as for ``read_pair``."""
     if encoder is not None and is_texts(source):
-        return _texts(source, name, max_samples, seed, encoding, options)
+        return _texts(source, name, max_samples, seed, (encoder, cache), options)
+    columns = column_names(columns)
     data = read(source, columns=columns, max_samples=max_samples, seed=seed, **options)
     if len(data) < 2:
         raise DataError(

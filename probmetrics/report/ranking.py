@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import to_numpy
+from probmetrics.report.copying import Copying
 from probmetrics.report.encoding import choose_encoder
-from probmetrics.report.inputs import read_pair
+from probmetrics.report.entrants import cautions, copying_table, marked, read_entrants
 from probmetrics.report.metrics import METRICS, choose_metrics
 from probmetrics.report.tables import number, plain_text, range_text, share, table_of, text_of
 
@@ -32,6 +33,7 @@ class Place:
         high: Upper end.
         tier: Number of its tier, from 1: neighbours that the test cannot tell apart share one.
         others: Further distances by name, each (value, low, high).
+        copying: What the training set says about the model; None where none was given.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Place:
     high: float
     tier: int
     others: dict[str, tuple[float, float | None, float | None]]
+    copying: Copying | None = None
 
 
 @dataclass(frozen=True)
@@ -95,19 +98,29 @@ class Ranking:
         columns = ["rank", "model", "samples", title, "interval", "against the next"]
         table = table_of("Ranking", *columns, *(METRICS[name].title for name in extra), left=2)
         for i, place in enumerate(self.places):
-            cells = [_rank(self.places, place), place.name, f"{place.samples:,}"]
+            name = marked(place.name, place.copying)
+            cells = [_rank(self.places, place), name, f"{place.samples:,}"]
             cells += [number(place.value), range_text(place.low, place.high)]
             cells.append(_against(self.steps[i]) if i < len(self.steps) else "")
             table.add_row(
                 *map(plain_text, cells), *(number(place.others[name][0]) for name in extra)
             )
-        return [table, "", self.sentence, *(f"• {note}" for note in self.notes)]
+        parts = [table, ""]
+        copying = {place.name: place.copying for place in self.places if place.copying is not None}
+        if copying:
+            parts += [copying_table(copying), ""]
+        parts.append(plain_text(self.sentence))
+        return [*parts, *(plain_text(f"• {note}") for note in self.notes)]
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers in JSON's types."""
-        from dataclasses import asdict
+        from probmetrics.report.serial import copying_as_dict, plain
 
-        return {"schema": "probmetrics.ranking/1", **asdict(self)}
+        document = {"schema": "probmetrics.ranking/1", **asdict(self)}
+        for place, shown in zip(self.places, document["places"], strict=True):
+            shown["copying"] = None if place.copying is None else copying_as_dict(place.copying)
+        answer: dict[str, Any] = plain(document)
+        return answer
 
     def __repr__(self) -> str:
         return self.table
@@ -117,12 +130,14 @@ def rank_models(
     real: Any,
     models: Mapping[str, Any] | Sequence[Any],
     *,
+    train: Any = None,
     metric: str = "mmd",
     also: Sequence[str] = ALONGSIDE,
     level: float = 0.95,
     permutations: int = 499,
     seed: int = 0,
     max_samples: int | None = 5000,
+    scale: bool | None = None,
     progress: bool | None = None,
     encoder: Any = None,
     cache: Any = None,
@@ -137,13 +152,18 @@ def rank_models(
     Args:
         real: Data: an array, path, embedded set; whatever ``probmetrics.data.read`` takes.
         models: Samples of the models by name, or a list of paths.
+        train: What the models were trained on; ``real`` then is data they have not seen. Models
+            that copy it, or come closer to it than unseen data do, are named, by tests that hold
+            for all models together. A copy looks closest of all to the data.
         metric: ``"mmd"`` (Gaussian kernel, median distance of all samples pooled), ``"energy"``
             (the test is on the kernel −‖x − y‖) or ``"kid"`` (cubic kernel).
         also: Further distances to show, without a part in the order.
         level: Confidence level of the intervals; the tests use one less it.
         permutations: Labelings of each relative test.
         seed: Everything random follows from it.
-        max_samples: Most rows of each sample.
+        max_samples: Most rows of each sample; of the training set all are used.
+        scale: Divide each column by its standard deviation over all samples pooled; None does so
+            for tables, as in ``compare``.
         progress: Progress bar; None shows one on a terminal.
         encoder: As for ``compare``.
         cache: As for ``compare``.
@@ -173,7 +193,17 @@ def rank_models(
     named = _named(models)
     chosen = choose_metrics([name for name in also if name != metric]) if also else []
     reading = {"encoder": choose_encoder(encoder), "cache": cache, "progress": progress, **options}
-    data, samples, notes = _samples(real, named, max_samples, seed, reading)
+    entered = read_entrants(
+        real,
+        named,
+        train,
+        max_samples=max_samples,
+        seed=seed,
+        level=level,
+        scale=scale,
+        **reading,
+    )
+    data, samples = entered.data, entered.samples
     kernel = _kernel(metric, [data, *samples.values()])
     found = {
         name: _distance(metric, kernel, data, y, level=level, seed=seed)
@@ -192,9 +222,11 @@ def rank_models(
         others = {m.name: _other(m, data, samples[name], level, seed) for m in chosen}
         interval = found[name]
         ends = float(interval.value), float(interval.low), float(interval.high)
-        places.append(Place(name, _source(named[name]), len(samples[name]), *ends, tier, others))
+        copying = entered.copying.get(name)
+        row = name, _source(named[name]), len(samples[name]), *ends, tier, others, copying
+        places.append(Place(*row))
     sentence = _sentence(places, steps, alpha)
-    return Ranking(tuple(places), steps, metric, alpha, sentence, notes)
+    return Ranking(tuple(places), steps, metric, alpha, sentence, entered.notes)
 
 
 def _named(models: Any) -> dict[str, Any]:
@@ -214,23 +246,6 @@ def _named(models: Any) -> dict[str, Any]:
 
 def _numbered(models: Any) -> Any:
     return enumerate(list(models))
-
-
-def _samples(
-    real: Any, named: dict[str, Any], most: int | None, seed: int, reading: dict[str, Any]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor], tuple[str, ...]]:
-    """The data and every model's samples, as features of one kind."""
-    reading = {"columns": None, **reading}
-    samples, notes, data = {}, [], torch.zeros(0)
-    for i, (name, source) in enumerate(named.items()):
-        pair = read_pair(
-            real, source, names=("real", name), max_samples=most, seed=seed, scale=False, **reading
-        )
-        data, samples[name] = pair.x.double(), pair.y.double()
-        for side in pair.sides if i == 0 else pair.sides[1:]:
-            notes += [f"{side.name}: {note}" for note in side.data.notes]
-        notes += pair.notes
-    return data, samples, tuple(dict.fromkeys(notes))
 
 
 def _kernel(metric: str, samples: list[torch.Tensor]) -> Any:
@@ -299,18 +314,19 @@ def _step(
 def _sentence(places: list[Place], steps: tuple[Step, ...], alpha: float) -> str:
     tiers: dict[int, list[str]] = {}
     for place in places:
-        tiers.setdefault(place.tier, []).append(place.name)
+        tiers.setdefault(place.tier, []).append(marked(place.name, place.copying))
+    against = cautions({place.name: place.copying for place in places})
     at = f"at the {100 * alpha:.3g}% level, adjusted for all pairs"
     if len(tiers) == 1:
         return (
             f"The data do not support any order between neighbours ({at}): the models are listed "
-            "by their estimates, which differ no more than chance makes them."
-        )
+            f"by their estimates, which differ no more than chance makes them. {against}"
+        ).strip()
     shown = "; then ".join(" and ".join(names) for names in tiers.values())
     answer = f"Closest to the data: {shown} ({at})."
     if any(len(names) > 1 for names in tiers.values()):
         answer += " The order within a group is not supported by the data."
-    return answer
+    return f"{answer} {against}".strip()
 
 
 def _rank(places: tuple[Place, ...], place: Place) -> str:

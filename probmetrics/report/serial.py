@@ -9,6 +9,7 @@ from probmetrics.report.measures import Measurement
 
 if TYPE_CHECKING:
     from probmetrics.report.comparison import Comparison
+    from probmetrics.report.copying import Copying
 
 SCHEMA = "probmetrics.comparison/1"  # the number grows when a key changes its meaning or goes
 
@@ -39,7 +40,7 @@ def as_dict(comparison: "Comparison") -> dict[str, Any]:
         },
         "features": [asdict(feature) for feature in comparison.features],
         "rows": [{**asdict(row), "side": comparison.names[row.side]} for row in comparison.rows],
-        "memorisation": _copying(comparison),
+        "memorisation": None if comparison.copying is None else copying_as_dict(comparison.copying),
         "classes": [asdict(score) for score in comparison.classes],
         "covered": {
             name: [asdict(row) for row in rows]
@@ -49,8 +50,8 @@ def as_dict(comparison: "Comparison") -> dict[str, Any]:
         "notes": list(comparison.notes),
         "provenance": asdict(comparison.provenance),
     }
-    plain: dict[str, Any] = _plain(answer)
-    return plain
+    document: dict[str, Any] = plain(answer)
+    return document
 
 
 def _sample(side: Any, values: Any) -> dict[str, Any]:
@@ -65,10 +66,8 @@ def _sample(side: Any, values: Any) -> dict[str, Any]:
     }
 
 
-def _copying(comparison: "Comparison") -> dict[str, Any] | None:
-    copying = comparison.copying
-    if copying is None:
-        return None
+def copying_as_dict(copying: "Copying") -> dict[str, Any]:
+    """What the training set says about one model."""
     scores = {
         s.name: {"value": s.value, "low": s.low, "high": s.high, "unseen": s.unseen}
         for s in copying.scores
@@ -111,14 +110,14 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same value in JSON's types; NaN and infinities become None."""
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value
