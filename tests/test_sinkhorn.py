@@ -18,6 +18,7 @@ from probmetrics.transport.entropic_problem import EntropicProblem
 from probmetrics.transport.exact import wasserstein
 from probmetrics.transport.marginals import Marginal
 from probmetrics.transport.sinkhorn import sinkhorn, sinkhorn_divergence
+from probmetrics.transport.starting import gaussian_start, own_start
 from probmetrics.transport.symmetric import solve_symmetric
 
 COSTS = [SqEuclidean(), Euclidean(), Euclidean(1.5), PNorm(1.0), PNorm(3.0, 2.0), Cosine()]
@@ -399,3 +400,26 @@ def test_a_measure_with_itself_takes_few_passes_and_errs_to_second_order(d):
     missed = (weights * (own.softmin(rough.f, epsilon) - rough.f)).abs().sum() / epsilon
     assert missed <= 1.1e-3
     assert abs(float(2 * (rough.f - exact.f).mean() / epsilon)) < 2e-5
+
+
+@pytest.mark.parametrize(("n", "m"), [(500, 700), (900, 600)])
+def test_fine_epsilon_takes_few_passes(n, m):
+    """Where plain passes take thousands."""
+    x, y = draw(n, 2), 1.3 * draw(m, 2, seed=1) + 0.4
+    epsilon = 2e-3 * float(torch.cdist(x, y).square().mean())
+    solved = sinkhorn(x, y, epsilon=epsilon, tolerance=1e-6)
+    plan = solved.plan()
+    assert solved.converged
+    assert solved.steps <= 200
+    missed = (plan.sum(0) - 1 / m).abs().sum() + (plan.sum(1) - 1 / n).abs().sum()
+    assert float(missed) < 1.1e-6
+
+
+@pytest.mark.parametrize("d", [1, 3, 50])
+def test_a_measure_with_itself_starts_from_its_gaussian(d):
+    x, a = draw(2, 60, d) + 5.0, torch.rand(2, 60, dtype=torch.float64)
+    a = a / a.sum(-1, keepdim=True)
+    own = EntropicProblem(SqEuclidean(), x, x, a, a)
+    epsilon = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    f, g = gaussian_start(own, epsilon)
+    torch.testing.assert_close(own_start(own, epsilon), 0.5 * (f + g), rtol=1e-4, atol=1e-4)

@@ -14,7 +14,13 @@ Task = TypeVar("Task")
 WORTH_SHARING = 2**18  # numbers in an operation that torch's threads should share
 
 
-def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pairs: int) -> None:
+def run_tasks(
+    work: Callable[[Sequence[Task]], None],
+    tasks: Sequence[Task],
+    pairs: int,
+    *,
+    flush: bool = False,
+) -> None:
     """Call ``work`` on shares of the tasks, one thread per core that torch may use.
 
     Torch splits every operation over its threads, so a tile that one operation leaves in one
@@ -26,6 +32,8 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
         work: Handles a share of the tasks; it must not write what another share writes.
         tasks: All tasks, the longest first.
         pairs: Number of point pairs behind them; a small job stays on the calling thread.
+        flush: Let the workers take subnormal numbers for zero, on which a core is many times as
+            slow: where they are terms of sums that are far larger.
 
     Where one share fails, or the caller is interrupted, the others stop at their next task.
     """
@@ -40,12 +48,17 @@ def run_tasks(work: Callable[[Sequence[Task]], None], tasks: Sequence[Task], pai
 
     def share(index: int) -> None:
         torch.set_num_threads(1)  # of this worker only: OpenMP counts per calling thread
+        if flush:
+            torch.set_flush_denormal(True)  # of this worker too
         try:
             with torch.no_grad():
                 work(_Share(tasks[index::threads], stop))
         except BaseException:
             stop.set()
             raise
+        finally:
+            if flush:
+                torch.set_flush_denormal(False)
 
     before = torch.get_num_threads()
     futures: list[Future[None]] = []

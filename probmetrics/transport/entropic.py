@@ -23,10 +23,11 @@ MEMORY = 6  # differences that the acceleration keeps
 FINE = 0.02  # an ε below this share of the mean cost is approached from above
 ANNEALING = 0.3  # by which factor
 LOOSE = 0.1  # accuracy asked of the problems on the way
-SMALL_PAIRS = 2**18  # up to here problems that converge slowly are solved by Newton's steps,
-SMALL_POINTS = 512  # if their systems are of this size at most,
+SMALL_PAIRS = 2**21  # up to here problems that converge slowly are solved by Newton's steps,
+SMALL_POINTS = 1280  # if their systems are of this size at most,
 ROUNDING = 1e-11  # an error that more passes may not lower
-HARD = 100  # after as many passes
+HARD = 100  # after as many passes,
+FINISHING = 40  # and in as many, or from the beginning
 CARRIED = 8  # coordinates that passes carry along at little cost
 KEPT_BYTES = 2**26  # a kernel of this size is kept in memory,
 WIDE_BYTES = 2**30  # and of this one where points are wide, so that forming it is the work
@@ -121,23 +122,33 @@ def _mended(
     max_steps: int,
     backend: str,
 ) -> Solution:
-    """The solution with the entries that missed the tolerance solved the slow way, one by one."""
+    """The solution with the entries that missed the tolerance solved the slow way, one by one.
+
+    Small ones by Newton's steps from where passes slowed down; where these fail, and for large
+    ones, down the whole ladder.
+    """
     from probmetrics.transport.ladder import solve_ladder
 
-    done, steps = found.steps, found.steps
+    most, steps = max_steps - found.steps, 0
     fields = ("f", "g", "log_r", "log_c", "error")
     for name in fields:  # the sweeper of the last pass remembers the ones it made
         setattr(found, name, getattr(found, name).clone())
     for k in (~(found.error <= tolerance)).nonzero().squeeze(-1).tolist():
         one, eps = problem.entry(k), epsilon[k : k + 1]
-        slow = solve_ladder(
-            one, eps, sides, tolerance=tolerance, max_steps=max_steps - done, backend=backend
-        )
-        steps = max(steps, done + slow.steps)
-        if not float(slow.error) >= float(found.error[k]):
-            for name in fields:
-                getattr(found, name)[k] = getattr(slow, name)[0]
-    found.steps, found.converged = steps, bool((found.error <= tolerance).all())
+        used, near = 0, (found.f[k : k + 1].clone(), found.g[k : k + 1].clone())
+        for start in (near, None) if is_small(one) else (None,):
+            left = most - used if start is None else min(most, FINISHING)
+            slow = solve_ladder(
+                one, eps, sides, tolerance=tolerance, max_steps=left, backend=backend, start=start
+            )
+            used += slow.steps
+            if not float(slow.error) >= float(found.error[k]):
+                for name in fields:
+                    getattr(found, name)[k] = getattr(slow, name)[0]
+            if float(found.error[k]) <= tolerance or used >= most:
+                break
+        steps = max(steps, used)
+    found.steps, found.converged = found.steps + steps, bool((found.error <= tolerance).all())
     return found
 
 

@@ -35,6 +35,7 @@ def solve_ladder(
     tolerance: float,
     max_steps: int,
     backend: str,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> Solution:
     """Potentials by small steps in ε: slow, and never stuck.
 
@@ -49,6 +50,7 @@ def solve_ladder(
         tolerance: Largest L1 error relative to the mass of b.
         max_steps: Most passes over the pairs.
         backend: "auto", "dense" or "tiled".
+        start: Potentials already near, from which the last ε alone is solved.
     """
     newton = None
     if is_small(problem):
@@ -60,7 +62,8 @@ def solve_ladder(
     rungs = max(0, math.ceil(math.log(min(max(ratio, 1e-12), 1.0)) / math.log(STEP)))
     spare = max(max_steps // 3, 1)  # passes that the last ε may always make
     rungs = min(rungs, (max_steps - spare) // PASSES)
-    f, g = first_guess(problem, epsilon * STEP**-rungs, sides)
+    rungs = 0 if start is not None else rungs
+    f, g = start or first_guess(problem, epsilon * STEP**-rungs, sides)
     steps = 0
     for rung in range(rungs, -1, -1):
         stage = epsilon * STEP**-rung

@@ -62,6 +62,30 @@ def gaussian_start(problem: EntropicProblem, epsilon: Tensor) -> tuple[Tensor, T
     return _tamed(f, g, problem.b, _longest(x, y, delta))
 
 
+def own_start(problem: EntropicProblem, epsilon: Tensor) -> Tensor:
+    """The potential of a Gaussian with itself, f = g, as in ``gaussian_start``: axis by axis.
+
+    In the eigenvectors of the covariance, whose values are λ, U has the values
+    (1 + (ε/4λ)²)^{½} − ε/4λ, and the constant c is shared by both sides.
+    """
+    x, mean, w = _centred(problem.x, problem.a)
+    eps, d = epsilon[:, None], x.shape[-1]
+    if len(x) * d**3 <= MATRIX_WORK:
+        spread, axes = torch.linalg.eigh(((w.unsqueeze(-1) * x).mT @ x).double())
+        along = (x @ axes.to(x.dtype)).square()
+    else:
+        along = x.square()
+        spread = (w.unsqueeze(-2) @ along).squeeze(-2).double()
+    scale = spread.clamp_min(0.0).mean(-1, keepdim=True)
+    quarter = 0.25 * eps / (spread.clamp_min(0.0) + RIDGE * scale + (scale == 0))
+    u = 1.0 / ((1.0 + quarter.square()).sqrt() + quarter)  # √(1 + q²) − q without cancellation
+    c = 0.5 * epsilon * torch.log1p(0.5 * u / quarter).sum(-1)
+    f = (along @ (1.0 - u).to(x.dtype).unsqueeze(-1)).squeeze(-1).double() + 0.5 * c.unsqueeze(-1)
+    longest = _longest(x, x, torch.zeros_like(mean))
+    tamed: Tensor = f.clamp(-longest, longest)
+    return tamed
+
+
 def _longest(x: Tensor, y: Tensor, delta: Tensor) -> Tensor:
     """A bound on all costs, from points about their means, shape (B, 1)."""
     reach = [torch.einsum("...d,...d->...", z, z).amax(-1, keepdim=True).sqrt() for z in (x, y)]

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.threads import run_tasks
-from probmetrics.pairwise.tiles import Block, Pairs, blocks
+from probmetrics.pairwise.tiles import Block, Pairs, blocks, scratch
 from probmetrics.transport.entropic_problem import EntropicProblem as EntropicProblem
 from probmetrics.transport.marginals import Marginal, Update
 from probmetrics.transport.rounding import within, working_precision
 
 LOG2E = math.log2(math.e)
 WIDE = 32  # coordinates from which products are the work
-BLOCK = 2**17  # entries of a block of rows: half a megabyte of float32
+BLOCK = 2**19  # entries of a block of rows: smaller ones fit a cache better and cost more calls
 KEPT_BLOCK = 2**20  # the same of a kernel in memory, whose passes are bound by that memory
 WIDE_BLOCK = 2**21  # and where points have many coordinates, so that products are the work
 ABSORB = 40.0  # nats by which scalings may grow before a kernel in memory is formed anew
@@ -159,7 +159,7 @@ class Sweeper:
         everything, b = slice(0, 1), self.b[0]
 
         def work(share: Sequence[slice]) -> None:
-            buffer = self.u.new_empty(max((_area(rows, p.n) for rows in share), default=0))
+            buffer = scratch(max((_area(rows, p.n) for rows in share), default=0), self.u)
             sums = torch.zeros_like(b)
             for rows in share:
                 tile = self._exponents(everything, rows, buffer, rows.start).exp2_()[0]
@@ -168,7 +168,7 @@ class Sweeper:
                 sums[rows.stop :].addmv_(below.mT, b[rows])
             found.append(sums)
 
-        run_tasks(work, tasks, p.count // 2)
+        run_tasks(work, tasks, p.count // 2, flush=True)
         found = found or [torch.zeros_like(b)]  # a rank may have no block
         row = torch.stack(found).sum(0, dtype=torch.float64).unsqueeze(0)
         row = row if self.ranks is None else self.ranks.total(row)
@@ -228,7 +228,7 @@ class Sweeper:
             if not share:
                 return
             first = share[0]
-            buffer = None if self.kernel is not None else self.u.new_empty(_size(first, p.m))
+            buffer = None if self.kernel is not None else scratch(_size(first, p.m), self.u)
             sums = self.u.new_zeros(p.batch, 1 if left is None else left.shape[1], p.m)
             for block in share:
                 e, rows = block.entries, block.rows
@@ -251,7 +251,7 @@ class Sweeper:
                     sums[e] += times_rows(tile.mT, scaled)
             shares.append((tasks.index(first), sums))
 
-        run_tasks(work, tasks, p.count if forming else p.count // 8)
+        run_tasks(work, tasks, p.count if forming else p.count // 8, flush=True)
         ordered = [s.double() for _, s in sorted(shares, key=lambda pair: pair[0])]
         rows = row.double()
         if self.ranks is None:

@@ -8,13 +8,12 @@ from probmetrics.transport.entropic import (
     LOOSE,
     STALLED,
     Solution,
-    first_guess,
     make_sweeper,
     schedule,
 )
 from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
 from probmetrics.transport.marginals import Marginal, Update
-from probmetrics.transport.starting import coarsened, refined
+from probmetrics.transport.starting import coarsened, own_start, refined
 from probmetrics.transport.sweeps import WIDE
 
 ROUGH = 1e-4  # tolerance that takes few passes
@@ -50,8 +49,10 @@ def solve_symmetric(
     mass = problem.a.sum(-1)
     stages, coarse = schedule(epsilon, mean_cost(problem)), coarsened(problem)
     if coarse is None:
-        f, g = first_guess(problem, stages[0], (side, side))
-        f = 0.5 * (f + g)  # from g = 0 too the fixed point is near the half
+        if type(problem.ground) is SqEuclidean:
+            f = own_start(problem, stages[0])
+        else:
+            f = torch.zeros_like(problem.a)
         if side.reach is None:  # the diagonal alone, a² exp(2f/ε) ≤ a, bounds f
             f = torch.minimum(f, -0.5 * stages[0].unsqueeze(-1) * problem.a.log())
     else:
