@@ -7,8 +7,17 @@ import torch
 
 from probmetrics import energy_distance, losses, mmd
 from probmetrics.pairwise import KSmallest, WeightedSum, reduce_pairs, tiles
-from probmetrics.pairwise.costs import Euclidean
-from probmetrics.pairwise.kernels import RationalQuadratic, gaussian_mixture
+from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
+from probmetrics.pairwise.ground import safe_sqrt
+from probmetrics.pairwise.kernels import (
+    Distance,
+    Gaussian,
+    InverseMultiquadric,
+    Laplacian,
+    Matern,
+    RationalQuadratic,
+    gaussian_mixture,
+)
 
 SAMPLE_LOSSES = {
     "mmd": losses.MMDLoss,
@@ -92,3 +101,42 @@ def test_tiles_of_a_device_cover_the_matrix_at_any_size():
 def test_different_devices_are_refused():
     with pytest.raises(ValueError, match="x is on cpu and y on meta"):
         mmd(torch.zeros(3, 2), torch.zeros(3, 2, device="meta"))
+
+
+NORMS = [
+    SqEuclidean(),
+    Euclidean(),
+    Euclidean(1.5),
+    PNorm(1.0),
+    PNorm(3.0),
+    Cosine(),
+    Gaussian(1.0),
+    Laplacian(1.0),
+    Laplacian(1.0, norm=1),
+    Matern(0.5),
+    Matern(1.5),
+    Matern(2.5),
+    RationalQuadratic(1.0, 1.0),
+    InverseMultiquadric(1.0),
+    Distance(1.0),
+]
+
+
+@pytest.mark.parametrize("ground", NORMS, ids=repr)
+@pytest.mark.parametrize("backend", ["dense", "tiled"])
+@pytest.mark.parametrize("m", [9, 700])
+def test_nan_stays_nan(ground, backend, m):
+    """Nobody looks for one on a device; a root that took it for zero would hide it."""
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    y = torch.randn(m, 3, generator=torch.Generator().manual_seed(1))
+    y[4, 1] = torch.nan
+    assert reduce_pairs(ground, WeightedSum(), x, y, backend=backend).isnan().all()
+    places = reduce_pairs(ground, KSmallest(3), x, y, backend=backend)[1]
+    assert (places != 4).all()
+
+
+def test_a_penalty_of_nan_is_nan():
+    assert safe_sqrt(torch.tensor([torch.nan, 4.0, -1.0])).isnan().tolist() == [True, False, False]
+    x = torch.randn(4, 2)
+    value = losses.GradientPenalty()(lambda at: (at * torch.nan).sum(-1), x, x + 1)
+    assert value.isnan()

@@ -65,7 +65,7 @@ def pulling_away(codes: Tensor) -> Tensor:
     """
     flat = wide(checks.sample(codes.flatten(1), minimum=2, name="codes"))
     squared = flat.square().sum(-1, keepdim=True)
-    unit = flat * torch.where(squared > 0, squared, 1.0).rsqrt()
+    unit = flat * torch.where(squared != 0, squared, 1.0).rsqrt()
     cosine = unit @ unit.mT
     n = len(flat)
     return (cosine.square().sum() - cosine.diagonal().square().sum()) / (n * (n - 1))

@@ -16,7 +16,8 @@ def centre_of(*points: Tensor) -> Tensor:
     """A robust middle of the pooled points, shape (*batch, 1, d), for numerical centring only.
 
     The coordinate-wise median of a few points: one outlier at 1e6 would drag the mean, and with
-    it the rounding error of every other pair. Problems in a batch make do with three points.
+    it the rounding error of every other pair, and one NaN, which a device is not asked about, all
+    pairs. Problems in a batch make do with three points.
     """
     single = all(p.ndim == 2 or p.shape[0] == 1 for p in points)
     chosen = [some_rows(p, SHARE if single else 3 if len(points) == 1 else 2) for p in points]
@@ -25,10 +26,10 @@ def centre_of(*points: Tensor) -> Tensor:
         batch = common_batch(*(c.shape[:-2] for c in chosen))
         pooled = torch.cat([c.expand(*batch, *c.shape[-2:]) for c in chosen], dim=-2)
     if single or pooled.shape[-2] < 3:
-        return pooled.median(dim=-2, keepdim=True).values
+        return pooled.nanmedian(dim=-2, keepdim=True).values
     first, second, third = (pooled[..., i : i + 1, :] for i in range(3))
-    low, high = torch.minimum(first, second), torch.maximum(first, second)
-    return torch.maximum(low, torch.minimum(high, third))
+    low, high = torch.fmin(first, second), torch.fmax(first, second)
+    return torch.fmax(low, torch.fmin(high, third))
 
 
 def some_rows(x: Tensor, few: int = SHARE) -> Tensor:

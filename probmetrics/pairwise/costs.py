@@ -99,7 +99,7 @@ class Euclidean(AbstractProfile):
         half = self.power / 2
         if self.power == 2:
             return torch.ones_like(s)
-        above = s > 0
+        above = ~(s <= 0)
         safe = torch.where(above, s, 1.0)
         steep = safe.rsqrt() if self.power == 1.0 else safe.pow(half - 1.0)
         return torch.where(above, half * steep, 0.0)
@@ -179,5 +179,5 @@ class Cosine(AbstractProfile):
 def unit(x: Tensor) -> Tensor:
     """Each point divided by its Euclidean norm; zero stays zero, with gradient zero."""
     squares = x.square().sum(-1, keepdim=True)
-    above = squares > 0
+    above = squares != 0
     return torch.where(above, x * torch.where(above, squares, 1.0).rsqrt(), torch.zeros_like(x))

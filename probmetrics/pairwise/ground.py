@@ -288,18 +288,18 @@ class AbstractProfile(AbstractGround):
 
 
 def safe_sqrt(t: Tensor) -> Tensor:
-    """√t with derivative zero, not infinite, at t ≤ 0."""
-    above = t > 0
+    """√t with derivative zero, not infinite, at t ≤ 0; NaN stays NaN."""
+    above = ~(t <= 0)
     return torch.where(above, torch.where(above, t, 1.0).sqrt(), 0.0)
 
 
 def safe_power(t: Tensor, exponent: float) -> Tensor:
-    """t^exponent for t ≥ 0 with derivative zero, not infinite, at t = 0."""
+    """t^exponent for t ≥ 0 with derivative zero, not infinite, at t = 0; NaN stays NaN."""
     if exponent == 1.0:
         return t
     if exponent == 0.5:
         return safe_sqrt(t)
-    above = t > 0
+    above = ~(t <= 0)
     return torch.where(above, torch.where(above, t, 1.0).pow(exponent), 0.0)
 
 

@@ -142,7 +142,7 @@ class Laplacian(AbstractProfile):
         if self.norm == 1:
             return -LN2 * torch.exp2(-s)
         root = s.clamp_min(0.0).sqrt()
-        above = root > 0
+        above = root != 0
         return torch.where(
             above, -0.5 * LN2 * torch.exp2(-root) / torch.where(above, root, 1.0), 0.0
         )
@@ -200,7 +200,7 @@ class Matern(AbstractProfile):
             return -(1.0 + u) * decay / 6.0
         if self.nu == 1.5:
             return -0.5 * decay
-        above = u > 0
+        above = u != 0
         return torch.where(above, -0.5 * decay / torch.where(above, u, 1.0), 0.0)
 
 

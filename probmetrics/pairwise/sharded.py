@@ -209,7 +209,7 @@ def finite_or_zero(top: Tensor) -> Tensor:
 
 def log_or_never(sums: Tensor) -> Tensor:
     """log of a sum of exponentials, −∞ with derivative zero where there is no term."""
-    some = sums > 0
+    some = sums != 0
     return torch.where(some, torch.where(some, sums, 1.0).log(), -float("inf"))
 
 
