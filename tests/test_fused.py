@@ -262,6 +262,24 @@ def test_coarser_products_when_asked(asked, error, device):
         torch.set_float32_matmul_precision(before)
 
 
+def test_the_newer_switches_for_products_are_understood(device):
+    """Torch raises an error for whoever asks the older ones then."""
+    x, y, w = problem(d=20, dtype=torch.float32)
+    switch = torch.backends.cuda.matmul
+    if not hasattr(switch, "fp32_precision"):
+        pytest.skip("an older torch")
+    (form,) = fused.fused_forms(Gaussian(0.8), 20)
+    try:
+        for value, wanted in (("ieee", "ieee"), ("tf32", "tf32")):
+            switch.fp32_precision = value
+            samples = fused_launch.Samples(form, x[None].to(device), y[None].to(device))
+            assert samples.precision == wanted
+            agree(Gaussian(0.8), lambda w: WeightedSum(w), (x, y, w), device, wide=True, atol=2e-3)
+    finally:
+        switch.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
+
+
 def test_columns_left_out(device):
     x, y, _ = problem()
     offset = torch.zeros(37).double()
@@ -287,6 +305,17 @@ def test_lone_points_and_nan(device):
         sums = reduce_pairs(Euclidean(), WeightedSum(), bad, torch.ones(4, d).to(device),
                             backend="fused")  # fmt: skip
         assert sums[1].isnan()
+
+
+@pytest.mark.parametrize("d", [3, 12])
+def test_a_column_that_is_no_number_is_nobodys_neighbour(d, device):
+    x, y, _ = problem(n=9, m=40, d=d, dtype=torch.float32)
+    y[[0, 7, 35], 2] = torch.nan
+    found, places = reduce_pairs(Euclidean(), KSmallest(6), x.to(device), y.to(device),
+                                 backend="fused")  # fmt: skip
+    values, wanted = reduce_pairs(Euclidean(), KSmallest(6), x, y, backend="dense")
+    torch.testing.assert_close(found.cpu(), values, equal_nan=True)
+    assert torch.equal(places.cpu(), wanted)
 
 
 def test_half_precision_stays_in_its_dtype(device):
@@ -375,6 +404,10 @@ def test_measured_blocks_are_kept_in_a_file(tmp_path, monkeypatch):
     assert key == fused_table.entry("pull", 17, "A device", product=True)
     found = fused_table.save({key: fused_table.Blocks(32, 32, 16, 2, 1)})
     assert fused_table.load() == {key: fused_table.Blocks(32, 32, 16, 2, 1)}
+    assert [path.name for path in tmp_path.iterdir()] == ["blocks.json"]  # nothing half written
+    for wrong in ({"rows": 48}, {"depth": 8}, {"columns": 0}):
+        fused_table.save({"odd": fused_table.Blocks(**wrong)})
+        assert list(fused_table.load()) == [key]
     found.write_text("not JSON")
     fused_table.load.cache_clear()
     assert fused_table.load() == {}

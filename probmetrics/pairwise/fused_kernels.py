@@ -248,8 +248,9 @@ def pull_kernel(
         if PRODUCT:
             inside = (j < m)[:, None] & (k < d)[None, :]
             points = tl.load(columns + j[:, None] * d + k[None, :], mask=inside, other=0.0)
-            mass += tl.sum(tile, 1)
-            pulled = tl.dot(tile.to(points.dtype), points, pulled, input_precision=PRECISION)
+            tile = tile.to(points.dtype)  # before both sums: their difference is wanted
+            mass += tl.sum(tile.to(dtype), 1)
+            pulled = tl.dot(tile, points, pulled, input_precision=PRECISION)
         else:
             for q in range(WIDTH):
                 at = tl.minimum(tl.program_id(2) * WIDTH + q, d - 1)  # beyond d nothing is stored
@@ -324,8 +325,7 @@ def k_smallest_kernel(
 
     Args (beyond the shared ones):
         offsets, scales: (B, m), (B).
-        values, indices: (splits, B, n, k); int64 indices. A place that no column took has the
-            value +∞ and an index that is valid all the same.
+        values, indices: (splits, B, n, k); where no column came, +∞ and an index that is valid.
         SKIP: Leave out the diagonal.
         WIDTH: A power of two, at least k.
     """
@@ -350,6 +350,7 @@ def k_smallest_kernel(
                        SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
         columns = tl.load(offsets + b * m + j, mask=j < m, other=0.0)
         tile = scale * profile(s, KIND, POWER) + columns[None, :]
+        tile = tl.where(tile == tile, tile, 3.4e38)  # NaN after all numbers, as in topk
         tile = tl.where((j < end)[None, :], tile, float("inf"))
         if SKIP:
             tile = tl.where(i[:, None] == j[None, :], float("inf"), tile)
@@ -395,6 +396,5 @@ def count_within_kernel(
                        SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
         columns = tl.load(column_bound + b * m + j, mask=j < m, other=0.0)
         within = scale * profile(s, KIND, POWER) < rows[:, None] + columns[None, :]
-        within = within & (j < m)[None, :]
-        total += tl.sum(within.to(tl.int32), 1).to(tl.int64)
+        total += tl.sum((within & (j < m)[None, :]).to(tl.int32), 1).to(tl.int64)
     tl.store(out + (part * batch + b) * n + i, total, mask=i < n)

@@ -1,21 +1,22 @@
 """Two samples prepared for the fused kernels, and the launch of each kernel."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from probmetrics.pairwise import products
 from probmetrics.pairwise.centring import centre_of
 from probmetrics.pairwise.fused_forms import Form
 from probmetrics.pairwise.fused_table import Blocks, blocks_for
 from probmetrics.pairwise.kernels import LOG2E
 
 DIRECT = 8  # coordinates up to which differences are cheaper than a matrix product
+WARPS = 8  # of programs in float64, at least
 WAVES = 2  # programs wanted per processor before columns are split no further
-PRECISIONS = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
 
 
 def kernels() -> ModuleType:
@@ -61,7 +62,7 @@ class Samples:
         self.form, self.same = form, y is x
         self.dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         self.product = not form.l1 and self.dtype == torch.float32 and x.shape[-1] > DIRECT
-        asked = PRECISIONS[torch.get_float32_matmul_precision()] if self.product else "ieee"
+        asked = products.asked() if self.product else "ieee"
         self.precision = "ieee" if asked == "bf16" else asked
         x, y = x.detach(), y.detach()
         centre = centre_of(x) if self.same else centre_of(x, y)
@@ -176,6 +177,8 @@ class Launch:
         self.samples, self.name, self.layers = samples, name, layers
         device = samples.x.device
         self.blocks: Blocks = blocks_for(name, d, device, product=samples.product)
+        if samples.dtype == torch.float64:  # whose tiles take twice the registers
+            self.blocks = replace(self.blocks, warps=max(WARPS, self.blocks.warps))
         self.programs = batch * cdiv(n, self.blocks.rows)
         steps = cdiv(m, self.blocks.columns)
         wanted = cdiv(WAVES * processors(device), self.programs * layers)

@@ -33,7 +33,9 @@ CANDIDATES = [
 TABLE = {
     ("weighted_sum", True): Blocks(64, 64, 32, 4, 3),
     ("log_sum_exp", True): Blocks(64, 64, 32, 4, 3),
-    ("pull", False): Blocks(64, 64, 32, 4, 1),
+    # with four warps the compiler has to spill registers in these two
+    ("pull", True): Blocks(64, 64, 32, 8, 2),
+    ("pull", False): Blocks(64, 64, 32, 8, 1),
     ("k_smallest", True): Blocks(32, 64, 32, 4, 2),
     ("k_smallest", False): Blocks(32, 64, 32, 4, 1),
 }
@@ -69,9 +71,18 @@ def load() -> dict[str, Blocks]:
     """The measured entries; none where there is no file. Read once per process."""
     try:
         found = json.loads(path().read_text(encoding="utf-8"))
-        return {key: Blocks(**value) for key, value in found.items()}
+        entries = {key: Blocks(**value) for key, value in found.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+    return {key: blocks for key, blocks in entries.items() if _launchable(blocks)}
+
+
+def _launchable(blocks: Blocks) -> bool:
+    """Whether these are shapes a kernel takes: powers of two, 16 at least where it multiplies."""
+    least = {"rows": 16, "columns": 16, "depth": 16, "warps": 1, "stages": 1}
+    values = [(getattr(blocks, name), low) for name, low in least.items()]
+    whole = all(isinstance(value, int) and value >= low for value, low in values)
+    return whole and all(value & (value - 1) == 0 for value, _ in values[:-1])
 
 
 def save(entries: dict[str, Blocks]) -> Path:
@@ -80,6 +91,8 @@ def save(entries: dict[str, Blocks]) -> Path:
     kept = {**load(), **entries}
     target.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({key: vars(value) for key, value in sorted(kept.items())}, indent=1)
-    target.write_text(text + "\n", encoding="utf-8")
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(target)  # at once: other processes may be reading
     load.cache_clear()
     return target

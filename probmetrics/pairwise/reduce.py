@@ -26,7 +26,7 @@ from probmetrics.pairwise.tiled import (
     fold_by_recomputation,
     neighbors,
 )
-from probmetrics.pairwise.tiles import Pairs, retried
+from probmetrics.pairwise.tiles import Pairs, retried, without_memory
 from probmetrics.pairwise.total import TiledTotal
 
 BACKENDS = ("auto", "dense", "tiled", "fused")
@@ -112,7 +112,10 @@ def _embedded_pairs(
     if choice == "dense" or (choice == "fused" and not pairs * fx.shape[-1]):
         return _dense(ground, reduction, fx, fy)
     if choice == "fused":
-        return reduce_fused(ground, reduction, fx, fy, batch)
+        try:
+            return reduce_fused(ground, reduction, fx, fy, batch)
+        except torch.OutOfMemoryError as error:  # there is nothing that could be smaller
+            raise without_memory("copies of them for the fused kernels", error) from error
     return retried(lambda: _in_tiles(ground, reduction, fx, fy, batch))
 
 

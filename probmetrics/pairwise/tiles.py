@@ -73,12 +73,17 @@ def retried(sweep: Callable[[], Any]) -> Any:
     try:
         return sweep()
     except torch.OutOfMemoryError as error:
-        raise torch.OutOfMemoryError(
-            f"the samples do not fit beside tiles of {SMALLER} pairs: use fewer points per call, "
-            f"backend=Sharded(...) over more devices, or the CPU ({error})"
-        ) from error
+        raise without_memory(f"tiles of {SMALLER} pairs", error) from error
     finally:
         tile_entries.reset(token)
+
+
+def without_memory(beside: str, error: Exception) -> torch.OutOfMemoryError:
+    """The error that says what to do where a device's memory is too small."""
+    return torch.OutOfMemoryError(
+        f"the samples do not fit beside {beside}: use fewer points per call, "
+        f"backend=Sharded(...) over more devices, or the CPU ({error})"
+    )
 
 
 class Pairs:
