@@ -26,7 +26,8 @@ LOG2E = math.log2(math.e)
 WIDE = 32  # coordinates from which products are the work
 BLOCK = 2**19  # entries of a block of rows: smaller ones fit a cache better and cost more calls
 KEPT_BLOCK = 2**20  # the same of a kernel in memory, whose passes are bound by that memory
-WIDE_BLOCK = 2**21  # and where points have many coordinates, so that products are the work
+WIDE_BLOCK = 2**21  # and where points have many coordinates, so that products are the work;
+MADE_BLOCK = 2**22  # where these go into a kernel in memory, a block needs none of its own
 ABSORB = 40.0  # nats by which scalings may grow before a kernel in memory is formed anew
 HIGHEST = 100.0  # log₂ of the largest entry beside a row's largest one that has mass
 
@@ -321,7 +322,8 @@ class Sweeper:
         elif not forming:
             size = KEPT_BLOCK
         else:
-            size = BLOCK if self.pairs.d < WIDE else WIDE_BLOCK
+            wide = MADE_BLOCK if self.kept else WIDE_BLOCK
+            size = BLOCK if self.pairs.d < WIDE else wide
         share = 1 if self.ranks is None else self.ranks.size
         return max(1, min(math.ceil(self.pairs.n / share), size // self.pairs.m))
 
