@@ -47,8 +47,9 @@ def solve_symmetric(
         divergences", eq. 25.
     """
     mass = problem.a.sum(-1)
-    stages, coarse = schedule(epsilon, mean_cost(problem)), coarsened(problem)
+    stages, coarse = [epsilon], coarsened(problem)
     if coarse is None:
+        stages = schedule(epsilon, mean_cost(problem))
         if type(problem.ground) is SqEuclidean:
             f = own_start(problem, stages[0])
         else:
@@ -63,7 +64,6 @@ def solve_symmetric(
             few, epsilon, side, tolerance=near, max_steps=max_steps, backend="dense"
         )
         f = Update(side, epsilon)(refined(problem, few, groups, rough.f, rough.f, epsilon)[1])
-        stages = [epsilon]
     steps = 0
     contracting = side.reach is None and type(problem.ground) is SqEuclidean
     for stage in stages:
