@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from probmetrics import energy_distance, losses, mmd
-from probmetrics.pairwise import KSmallest, WeightedSum, reduce_pairs, tiles
+from probmetrics.pairwise import (
+    KSmallest,
+    LogSumExp,
+    WeightedSum,
+    products,
+    reduce,
+    reduce_pairs,
+    tiles,
+)
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
 from probmetrics.pairwise.ground import safe_sqrt
 from probmetrics.pairwise.kernels import (
@@ -140,3 +148,69 @@ def test_a_penalty_of_nan_is_nan():
     x = torch.randn(4, 2)
     value = losses.GradientPenalty()(lambda at: (at * torch.nan).sum(-1), x, x + 1)
     assert value.isnan()
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_tiles_multiply_exactly_whatever_networks_do(newer, monkeypatch):
+    """TF32 would cost a squared distance a thousandth of ‖x‖²."""
+    switch = torch.backends.cuda.matmul
+    if newer and not hasattr(switch, "fp32_precision"):
+        pytest.skip("an older torch")
+    usual, seen = torch.mm, []
+
+    def spy(*args, **kwargs):
+        seen.append(products.asked())
+        return usual(*args, **kwargs)
+
+    x, y = torch.randn(2, 90, 20, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    try:
+        if newer:
+            switch.fp32_precision = "tf32"
+        else:
+            torch.set_float32_matmul_precision("high")
+        monkeypatch.setattr(torch, "mm", spy)
+        loss = losses.SinkhornLoss()(x, y) + losses.MMDLoss(Gaussian(3.0), backend="tiled")(x, y)
+        loss.backward()
+        with products.exact(), products.exact():
+            assert products.asked() == "ieee"
+        assert products.asked() == "tf32"
+    finally:
+        if newer:
+            switch.fp32_precision = "ieee"
+        torch.set_float32_matmul_precision("highest")
+    assert len(seen) > 3
+    assert set(seen) == {"ieee"}
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+@pytest.mark.parametrize("reduction", [WeightedSum(), LogSumExp()])
+def test_a_gradient_asks_for_less_memory_once(reduction, failures, monkeypatch):
+    x = torch.randn(90, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    value = reduce_pairs(Gaussian(1.0), reduction, x, x.detach() + 1, backend="tiled").sum()
+    (wanted,) = torch.autograd.grad(value, x, retain_graph=True)
+    usual, asked = tiles.Pairs.row_blocks, []
+
+    def scarce(pairs):
+        asked.append(pairs.most)
+        if len(asked) <= failures:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return usual(pairs)
+
+    monkeypatch.setattr(tiles.Pairs, "row_blocks", scarce)
+    if failures == 1:
+        torch.testing.assert_close(torch.autograd.grad(value, x)[0], wanted)
+        assert asked == [tiles.CUDA_TILE, tiles.SMALLER]
+    else:
+        with pytest.raises(torch.OutOfMemoryError, match="use fewer points per call"):
+            torch.autograd.grad(value, x)
+
+
+def test_fused_kernels_without_memory_say_what_to_do(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(reduce, "reduce_fused", full)
+    monkeypatch.setattr(reduce, "choose_backend", lambda *_: "fused")
+    x = torch.ones(5, 2)
+    with pytest.raises(torch.OutOfMemoryError, match=r"copies of them.*use fewer points per call"):
+        reduce_pairs(Euclidean(), WeightedSum(), x)

@@ -14,6 +14,7 @@ from probmetrics._checks import common_batch, readable
 from probmetrics.pairwise.centring import centre_of as centre_of
 from probmetrics.pairwise.centring import centred, coarse, differences
 from probmetrics.pairwise.centring import some_rows as some_rows
+from probmetrics.pairwise.products import exact
 
 Features = Callable[[Tensor], Tensor]
 Rate = float | Tensor
@@ -41,7 +42,8 @@ class SquaredGeometry:
             if coarse(largest, x, y):
                 x = raw[0].double()
                 x, y = centred(x, x if same else raw[1].double())
-        products = x @ y.mT
+        with exact():
+            products = x @ y.mT
         squares = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
         t = squares - 2.0 * products
         # A tie is a tie: what the expansion cannot resolve counts as zero, derivatives kept.

@@ -38,6 +38,9 @@ def asked() -> str:
 @contextlib.contextmanager
 def exact() -> Iterator[None]:
     """Multiply float32 matrices in float32 within the block, on any thread."""
+    if torch.compiler.is_compiling():  # a graph keeps the settings it was traced under
+        yield
+        return
     with _Blocks.lock:
         if _Blocks.count == 0:
             _Blocks.undo = _forbid()

@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 
 import torch
 
+from probmetrics.pairwise.products import exact
+
 Task = TypeVar("Task")
 WORTH_SHARING = 2**18  # numbers in an operation that torch's threads should share
 
 
+@exact()
 def run_tasks(
     work: Callable[[Sequence[Task]], None],
     tasks: Sequence[Task],

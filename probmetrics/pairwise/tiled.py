@@ -19,7 +19,7 @@ from probmetrics.pairwise.reductions import (
     uniform,
 )
 from probmetrics.pairwise.threads import WORTH_SHARING, on_one_thread, run_tasks
-from probmetrics.pairwise.tiles import Block, Pairs, blocks
+from probmetrics.pairwise.tiles import Block, Pairs, blocks, retried
 from probmetrics.pairwise.tree import tree_neighbors
 
 Scale = float | Tensor  # a number, or one per batch entry
@@ -103,22 +103,27 @@ class TiledWeightedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        x, y, w = ctx.saved_tensors
-        ground, needs = ctx.ground, ctx.needs_input_grad
-        if torch.is_grad_enabled():
-            dense = dense_matrix(ground, x, y) @ w
-            return (None, *differentiate(dense, (x, y, w), needs[1:], g))
-        dx = dy = dw = None
-        if needs[1]:
-            pairs = Pairs(ground, x, y, split=True)
-            dx = row_gradient(pairs, _outer(g, w), alone=True).to(x.dtype)
-        if needs[2]:
-            pairs = Pairs(ground, y, x, split=True)
-            dy = row_gradient(pairs, _outer(w, g), alone=True).to(y.dtype)
-        if needs[3]:
-            pairs = Pairs(ground, y, x, split=True)
-            dw = fold(pairs, WeightedSum(g, columns=True)).to(w.dtype)
-        return None, dx, dy, dw
+        return retried(lambda: _sum_gradients(ctx, g))
+
+
+def _sum_gradients(ctx: Any, g: Tensor) -> Any:
+    """What ``TiledWeightedSum`` hands back."""
+    x, y, w = ctx.saved_tensors
+    ground, needs = ctx.ground, ctx.needs_input_grad
+    if torch.is_grad_enabled():
+        dense = dense_matrix(ground, x, y) @ w
+        return (None, *differentiate(dense, (x, y, w), needs[1:], g))
+    dx = dy = dw = None
+    if needs[1]:
+        pairs = Pairs(ground, x, y, split=True)
+        dx = row_gradient(pairs, _outer(g, w), alone=True).to(x.dtype)
+    if needs[2]:
+        pairs = Pairs(ground, y, x, split=True)
+        dy = row_gradient(pairs, _outer(w, g), alone=True).to(y.dtype)
+    if needs[3]:
+        pairs = Pairs(ground, y, x, split=True)
+        dw = fold(pairs, WeightedSum(g, columns=True)).to(w.dtype)
+    return None, dx, dy, dw
 
 
 def _outer(left: Tensor, right: Tensor) -> Coefficient:
@@ -152,29 +157,32 @@ class TiledLogSumExp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        x, y, offset, out = ctx.saved_tensors
-        ground, scale, needs = ctx.ground, ctx.scale, ctx.needs_input_grad
-        if torch.is_grad_enabled():
-            matrix = dense_matrix(ground, x, y)
-            matrix = matrix * per_entry(scale, matrix)
-            dense = torch.logsumexp(matrix + offset.unsqueeze(-2), dim=-1)
-            return (None, None, *differentiate(dense, (x, y, offset), needs[2:], g))
-        dx = dy = do = None
-        out = torch.where(out.isfinite(), out, 0.0)  # −∞ where every column is left out
-        if needs[2]:
-            pairs = Pairs(ground, x, y)
-            dx = row_gradient(pairs, plan_coefficient(pairs, scale, -out, offset, rows=g)).to(
-                x.dtype
+        return retried(lambda: _exp_gradients(ctx, g))
+
+
+def _exp_gradients(ctx: Any, g: Tensor) -> Any:
+    """What ``TiledLogSumExp`` hands back."""
+    x, y, offset, out = ctx.saved_tensors
+    ground, scale, needs = ctx.ground, ctx.scale, ctx.needs_input_grad
+    if torch.is_grad_enabled():
+        matrix = dense_matrix(ground, x, y)
+        matrix = matrix * per_entry(scale, matrix)
+        dense = torch.logsumexp(matrix + offset.unsqueeze(-2), dim=-1)
+        return (None, None, *differentiate(dense, (x, y, offset), needs[2:], g))
+    dx = dy = do = None
+    out = torch.where(out.isfinite(), out, 0.0)  # −∞ where every column is left out
+    if needs[2]:
+        pairs = Pairs(ground, x, y)
+        dx = row_gradient(pairs, plan_coefficient(pairs, scale, -out, offset, rows=g)).to(x.dtype)
+    if needs[3] or needs[4]:
+        pairs = Pairs(ground, y, x)
+        if needs[3]:
+            dy = row_gradient(pairs, plan_coefficient(pairs, scale, offset, -out, columns=g)).to(
+                y.dtype
             )
-        if needs[3] or needs[4]:
-            pairs = Pairs(ground, y, x)
-            if needs[3]:
-                dy = row_gradient(
-                    pairs, plan_coefficient(pairs, scale, offset, -out, columns=g)
-                ).to(y.dtype)
-            if needs[4]:
-                do = _plan_sums(pairs, scale, offset, -out, g).to(offset.dtype)
-        return None, None, dx, dy, do
+        if needs[4]:
+            do = _plan_sums(pairs, scale, offset, -out, g).to(offset.dtype)
+    return None, None, dx, dy, do
 
 
 def plan_coefficient(
