@@ -153,6 +153,16 @@ def readable(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def number_like(value: Any, like: Tensor) -> Tensor:
+    """A number or tensor in the dtype and on the device of ``like``.
+
+    A plain number is filled in on the device; copying it there would wait for the device.
+    """
+    if isinstance(value, int | float):
+        return like.new_full((), value)
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
+
+
 def weights(a: Tensor | None, x: Tensor, name: str = "a", *, points: int | None = None) -> Tensor:
     """Weights of the points of ``x``: non-negative, summing to one; uniform for ``None``.
 

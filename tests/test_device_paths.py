@@ -4,9 +4,14 @@ import contextlib
 
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from probmetrics import _checks as checks
 from probmetrics import energy_distance, losses, mmd
+from probmetrics.losses import adversarial
 from probmetrics.pairwise import (
+    CountWithin,
     KSmallest,
     LogSumExp,
     WeightedSum,
@@ -27,8 +32,14 @@ from probmetrics.pairwise.kernels import (
     gaussian_mixture,
 )
 
+DIRECTIONS = torch.empty(16, 3, device="meta")
 SAMPLE_LOSSES = {
     "mmd": losses.MMDLoss,
+    "mmd distance": lambda: losses.MMDLoss(Distance(1.2, origin=0.5)),
+    "mmd sum": lambda: losses.MMDLoss(Gaussian(1.0) + Matern(1.5, 2.0)),
+    "sliced": losses.SlicedLoss,
+    "sliced root": lambda: losses.SlicedLoss(1.0, root=True),
+    "sliced given": lambda: losses.SlicedLoss(directions=DIRECTIONS),
     "mmd root": lambda: losses.MMDLoss(RationalQuadratic(1.0, 1.0), unbiased=False, root=True),
     "mmd mixture": lambda: losses.MMDLoss(gaussian_mixture([0.5, 1.0])),
     "energy": losses.EnergyLoss,
@@ -42,19 +53,86 @@ def no_autocast(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
 
 
+class NoCopies(TorchDispatchMode):
+    """Refuses to copy between devices, which waits for them."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name, kwargs = str(function), kwargs or {}
+        if name.startswith(("aten._to_copy", "aten.copy_", "aten.index")):
+            flat = [*args, *(args[1] if name.startswith("aten.index.") else ())]
+            places = {v.device.type for v in flat if isinstance(v, torch.Tensor)}
+            if kwargs.get("device") is not None:
+                places.add(torch.device(kwargs["device"]).type)
+            assert places in ({"meta"}, {"cpu"}), f"{name} between {places}"
+        return function(*args, **kwargs)
+
+
+@pytest.fixture
+def alone(no_autocast, monkeypatch):
+    """Numbers are not written to the device by a copy either; the meta device has no generator."""
+
+    def numbers(usual):
+        def made(value, *args, device=None, **kwargs):
+            held = isinstance(value, torch.Tensor)
+            assert held or device is None or torch.device(device).type == "cpu", "a number copied"
+            return usual(value, *args, device=device, **kwargs)
+
+        return made
+
+    def drawn(usual):
+        return lambda *a, generator=None, device=None, **k: usual(*a, device=device, **k)
+
+    for name in ("tensor", "as_tensor"):
+        monkeypatch.setattr(torch, name, numbers(getattr(torch, name)))
+    for name in ("randn", "rand"):
+        monkeypatch.setattr(torch, name, drawn(getattr(torch, name)))
+    monkeypatch.setattr(checks, "generator", lambda source, device="cpu": _OnDevice())
+    with NoCopies():
+        yield
+
+
+class _OnDevice:
+    device = torch.device("meta")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n", [8, 300])
 @pytest.mark.parametrize("name", SAMPLE_LOSSES)
-def test_losses_read_no_value_of_the_device(name, n, no_autocast):
+def test_losses_read_no_value_of_the_device(name, n, weighted, alone):
     """The meta device has shapes and no values: whatever would wait for a device fails on it."""
     d = 1 if name == "wasserstein_1d" else 3
     x = torch.empty(n, d, device="meta", requires_grad=True)
     y = torch.empty(n + 1, d, device="meta", requires_grad=True)
-    value = SAMPLE_LOSSES[name]()(x, y)
+    weights = {k: torch.empty(len(z), device="meta") for k, z in (("a", x), ("b", y))}
+    value = SAMPLE_LOSSES[name]()(x, y, **(weights if weighted else {}))
     value.backward()
     assert value.shape == ()
     assert value.device.type == x.grad.device.type == "meta"
     assert x.grad.shape == x.shape
     assert y.grad.shape == y.shape
+
+
+@pytest.mark.parametrize("row", adversarial.ROWS)
+def test_adversarial_losses_read_no_value_of_the_device(row, alone):
+    x, y = (torch.empty(k, device="meta", requires_grad=True) for k in (5, 6))
+    loss = losses.AdversarialLoss(row)
+    (loss.critic(x, y) + loss.generator(y)).backward()
+    assert x.grad.device.type == y.grad.device.type == "meta"
+    points = [torch.empty(5, 3, device="meta") for _ in range(2)]
+    whole = losses.Adversarial(
+        nn.Linear(3, 1, device="meta"), row, penalty=losses.GradientPenalty()
+    )
+    (whole(*points) + whole.critic_loss(*points)).backward()
+
+
+def test_terms_on_codes_read_no_value_of_the_device(alone):
+    mean, spread = (torch.empty(5, 3, device="meta", requires_grad=True) for _ in range(2))
+    value = losses.gaussian_kl_terms(mean, spread, prior_log_variance=0.5).sum()
+    value = value + losses.gaussian_log_density(mean, spread, log_variance=0.3).sum()
+    value.backward()
+    x = torch.empty(5, 3, device="meta")
+    assert reduce_pairs(Distance(origin=2.0), WeightedSum(), x).shape == (5,)
+    assert reduce_pairs(Euclidean(), CountWithin(0.5), x, backend="dense").shape == (5,)
 
 
 def test_neighbours_and_sums_read_no_value_of_the_device():

@@ -154,6 +154,37 @@ def test_compiled_gives_the_same_value(name):
     assert network.weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_compiled_losses_have_one_break_and_eager_values(name):
+    """Their kernels are written by hand: a graph before them, one after them, none through them."""
+    x, y = samples(d=width(name), dtype=torch.float32)
+    y = y.detach()
+    found = []
+    for change in (lambda loss: loss, lambda loss: torch.compile(loss, backend="aot_eager")):
+        torch.compiler.reset()
+        loss, leaf = change(make(name)), y.clone().requires_grad_()
+        value = loss(x, leaf)
+        found.append((value.detach(), *torch.autograd.grad(value, leaf)))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    torch.compiler.reset()
+    whole = torch.compile(make(name), backend="eager", fullgraph=True)
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="disable"):
+        whole(x, y)
+
+
+@pytest.mark.parametrize("row", ["gan", "kl", "wgan", "hinge"])
+def test_adversarial_losses_compile_whole(row):
+    x, y = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
+    loss = losses.AdversarialLoss(row)
+
+    def both(x, y):
+        return loss.critic(x, y) + loss.generator(y)
+
+    torch.compiler.reset()
+    found = torch.compile(both, backend="aot_eager", fullgraph=True)(x, y)
+    torch.testing.assert_close(found, both(x, y))
+
+
 def test_features_are_compared_and_learned():
     x, y = samples(dtype=torch.float32)
     network = nn.Sequential(nn.Linear(3, 5), nn.Tanh())

@@ -70,7 +70,7 @@ def gaussian_kl_terms(
         Kingma & Welling (2014), "Auto-encoding variational Bayes", appendix B.
     """
     mean, log_variance = wide(mean), wide(log_variance)
-    prior = torch.as_tensor(prior_log_variance, dtype=mean.dtype, device=mean.device)
+    prior = checks.number_like(prior_log_variance, mean)
     return residual_kl((mean - prior_mean) * torch.exp(-0.5 * prior), log_variance - prior)
 
 

@@ -20,7 +20,7 @@ def gaussian_log_density(
         -1.83788
     """
     x, mean = wide(x), wide(mean)
-    spread = torch.as_tensor(log_variance, dtype=mean.dtype, device=mean.device)
+    spread = checks.number_like(log_variance, mean)
     terms = (x - mean).square() * torch.exp(-spread) + spread + math.log(2 * math.pi)
     return _summed(-0.5 * terms, event_ndim)
 

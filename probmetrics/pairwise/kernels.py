@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from probmetrics import _checks as checks
 from probmetrics.pairwise.algebra import Product, Scaled, Sum, mixture
 from probmetrics.pairwise.costs import Euclidean, PNorm
 from probmetrics.pairwise.ground import (
@@ -399,7 +400,7 @@ class Distance(AbstractGround):
         return True
 
     def offset(self, x: Tensor) -> Tensor:
-        origin = torch.as_tensor(self.origin, dtype=x.dtype, device=x.device)
+        origin = checks.number_like(self.origin, x)
         return 0.5 * self.distance.between(x, origin.expand_as(x))
 
     def profile(self, t: Tensor, d: int) -> Tensor:

@@ -246,7 +246,7 @@ class CountWithin(AbstractReduction):
         elif isinstance(self.radius, Tensor) and self.radius.ndim:
             bound = self.radius[..., rows].to(tile.dtype).unsqueeze(-1)
         else:
-            bound = torch.as_tensor(self.radius, dtype=tile.dtype, device=tile.device)
+            bound = checks.number_like(self.radius, tile)
         return ((tile < bound).sum(-1),)
 
     def merge(self, left: Reading, right: Reading) -> Reading:
