@@ -120,6 +120,57 @@ def test_columns_by_name_and_bad_files(files, tmp_path):
         compare(tmp_path / "broken.parquet", tmp_path / "broken.parquet", stream=True)
 
 
+def test_files_of_a_folder_that_do_not_fit_together(files, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    x, _ = samples(n=600)
+    whole = pandas.DataFrame(x, columns=list("abc"))
+    words = whole.assign(b="u")
+    cases = {
+        "lacks column 'c', unlike": whole[["a", "b"]],
+        "also has column 'd', unlike": whole.assign(d=1.0),
+        "column 'b' holds .*not numbers": words,
+    }
+    for place, (message, other) in enumerate(cases.items()):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        whole.to_parquet(folder / "0.parquet")
+        other.to_parquet(folder / "1.parquet")
+        with pytest.raises(DataError, match=f"1.parquet:? {message}"):
+            compare(folder, files / "y.parquet", stream=True, **OPTIONS)
+    folder = tmp_path / "fine"
+    folder.mkdir()
+    whole[:0].to_parquet(folder / "0.parquet")  # empty, and in another order, are no errors
+    whole[300:][["c", "a", "b"]].to_parquet(folder / "1.parquet")
+    whole[:300].assign(a=(10 * x[:300, 0]).astype(int)).to_parquet(folder / "2.parquet")
+    x[:300, 0] = (10 * x[:300, 0]).astype(int)
+    result = compare(folder, files / "y.parquet", stream=True, **OPTIONS)
+    assert result.whole.rows == (600, 5000)
+    wanted = float(frechet_distance(x, samples()[1]))
+    assert result.whole.frechet == pytest.approx(wanted, rel=1e-6)
+    chosen = tmp_path / "0"
+    result = compare(chosen, files / "y.parquet", columns=["a", "b"], stream=True, **OPTIONS)
+    assert result.whole.rows == (1200, 5000)
+
+
+def test_damage_within_a_file_and_nulls(files, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    whole = (files / "y.parquet").read_bytes()
+    column = parquet.read_metadata(files / "y.parquet").row_group(6).column(1)
+    start = column.dictionary_page_offset or column.data_page_offset
+    bad = whole[:start] + b"\xff" * 40 + whole[start + 40 :]
+    (tmp_path / "bad.parquet").write_bytes(bad)
+    with pytest.raises(DataError, match=r"bad\.parquet is damaged"):
+        compare(files / "x", tmp_path / "bad.parquet", stream=True, **OPTIONS)
+    counts = pandas.DataFrame({"a": pandas.array([1, None, 3] * 50, dtype="Int64")})
+    counts.to_parquet(tmp_path / "null.parquet")
+    with pytest.raises(DataError, match=r"null\.parquet: rows holds nan at row 1, column 0"):
+        compare(tmp_path / "null.parquet", tmp_path / "null.parquet", stream=True, **OPTIONS)
+    counts[:1].to_parquet(tmp_path / "one.parquet")
+    with pytest.raises(DataError, match=r"one\.parquet has 1 rows; at least two"):
+        compare(tmp_path / "one.parquet", tmp_path / "one.parquet", stream=True, **OPTIONS)
+
+
 def killer(block, folder):
     """Kill the worker once, in the middle of the run."""
     mark = os.path.join(folder, "killed")  # noqa: PTH118

@@ -56,29 +56,29 @@ class Chunks:
         for path in self.files:
             # One row group at a time, in pieces: a reader holds on to what it has read.
             for group in range(parquet.read_metadata(path).num_row_groups):
-                with parquet.ParquetFile(path, buffer_size=BUFFER) as file:
-                    names = list(self.columns)
-                    for batch in file.iter_batches(
-                        self.size, row_groups=[group], columns=names, use_threads=False
-                    ):
-                        yield self._numbers(batch)
+                yield from self._group(path, group, self.size)
 
     def look(self, rows: int = LOOK) -> np.ndarray:
         """Some rows from all over the file, few enough to be read at once."""
         if self.kind == "array":
             step = max(1, self.total // rows)
             return self._points(load_npy(self.files[0], self.source)[::step][:rows])
-        parquet = _parquet(self.source)
-        found, places = [], self._places()
+        places = self._places()
         chosen = places[:: math.ceil(len(places) / 16)]
-        for path, group in chosen:
-            with parquet.ParquetFile(path) as file:
-                names = list(self.columns)
-                batches = file.iter_batches(
-                    rows // len(chosen) + 1, row_groups=[group], columns=names
-                )
-                found.append(self._numbers(next(iter(batches))))
-        return np.concatenate(found)
+        few = rows // len(chosen) + 1
+        return np.concatenate([next(self._group(path, group, few)) for path, group in chosen])
+
+    def _group(self, path: Path, group: int, size: int) -> Iterator[np.ndarray]:
+        """The rows of a row group of a Parquet file."""
+        names = list(self.columns)
+        try:
+            with _parquet(self.source).ParquetFile(path, buffer_size=BUFFER) as file:
+                for batch in file.iter_batches(
+                    size, row_groups=[group], columns=names, use_threads=False
+                ):
+                    yield self._numbers(batch)
+        except Exception as error:  # pyarrow raises its own errors, OSError, ValueError, …
+            raise _damaged(path, error) from error
 
     def _places(self) -> list[tuple[Path, int]]:
         """All row groups that hold rows."""
@@ -138,13 +138,8 @@ def _array(path: Path, source: str, columns: Sequence[str | int] | None) -> Chun
 
 
 def _table(files: tuple[Path, ...], source: str, columns: Sequence[str | int] | None) -> Chunks:
-    parquet = _parquet(source)
-    try:
-        schema = parquet.read_schema(files[0])
-        total = sum(parquet.read_metadata(path).num_rows for path in files)
-    except Exception as error:  # pyarrow raises its own errors, OSError, ValueError, …
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise DataError(f"{source} is damaged or not Parquet ({shown(reason, 120)})") from error
+    schemas, total = _schemas(files, source)
+    schema = schemas[0]
     known = [str(name) for name in schema.names]
     numeric = [n for n in known if _numeric(str(schema.field(n).type))]
     wanted = (
@@ -158,7 +153,44 @@ def _table(files: tuple[Path, ...], source: str, columns: Sequence[str | int] | 
             if text
             else f"{source} is empty: {total} rows and {len(wanted)} columns"
         )
+    for path, other in zip(files, schemas, strict=True):
+        _same(path, other, wanted, numeric if columns is None else None, files[0])
     return Chunks(source, tuple(wanted), total, "table", files)
+
+
+def _schemas(files: tuple[Path, ...], source: str) -> tuple[list[Any], int]:
+    """The columns that each Parquet file says it has, and how many rows all have."""
+    parquet, schemas, total = _parquet(source), [], 0
+    for path in files:
+        try:
+            about = parquet.read_metadata(path)
+            schemas.append(about.schema.to_arrow_schema())
+        except Exception as error:  # pyarrow raises its own errors, OSError, ValueError, …
+            raise _damaged(path, error) from error
+        total += about.num_rows
+    return schemas, total
+
+
+def _same(
+    path: Path, schema: Any, wanted: Sequence[str], every: Sequence[str] | None, first: Path
+) -> None:
+    """Whether a file of a data set has the columns wanted, and with ``every`` no others."""
+    kinds = {str(name): str(schema.field(i).type) for i, name in enumerate(schema.names)}
+    missing = [name for name in wanted if name not in kinds]
+    text = [name for name in wanted if name in kinds and not _numeric(kinds[name])]
+    more = [] if every is None else [n for n, k in kinds.items() if _numeric(k) and n not in every]
+    if missing or more:
+        raise DataError(
+            f"{path} {'lacks' if missing else 'also has'} column {(missing or more)[0]!r}, unlike "
+            f"{first}; choose columns that all files have with columns="
+        )
+    if text:
+        raise DataError(f"{path}: column {text[0]!r} holds {kinds[text[0]]}, not numbers")
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return DataError(f"{path} is damaged or not Parquet ({shown(reason, 120)})")
 
 
 def _numeric(kind: str) -> bool:

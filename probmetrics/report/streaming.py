@@ -62,6 +62,9 @@ def streamed(
         return None
     if stream is None and max(first.nbytes, second.nbytes) < STREAM_BYTES:
         return None
+    for side in (first, second):
+        if side.total < 2:
+            raise DataError(f"{side.source} has {side.total} rows; at least two are needed")
     second = aligned(first, second, y)
     kind = first.kind if first.kind == second.kind else "table"
     scaled = kind == "table" and len(first.columns) > 1 if scale is None else scale
