@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probmetrics import metrics
-from probmetrics.metrics import balls, neighbours, screen
+from probmetrics.metrics import balls, mutual, neighbours, screen
 from probmetrics.metrics.memorisation import mann_whitney
 from probmetrics.pairwise.kernels import Gaussian
 
@@ -54,6 +54,10 @@ CASES = {
 def test_neighbours_are_those_of_all_pairs(monkeypatch, case, rows, columns, large):
     for name, value in {"ROWS": rows, "COLUMNS": columns, "LARGE": large}.items():
         monkeypatch.setattr(screen, name, value)
+    for module in (balls, mutual):  # whose tiles are larger
+        monkeypatch.setattr(module, "ROWS", min(rows, 64))
+        monkeypatch.setattr(module, "COLUMNS", 64)
+    monkeypatch.setattr(mutual, "FOLD", 2)
     for n, m, k in [(30, 45, 3), (90, 300, 5), (5, 6, 4), (301, 90, 1), (200, 70, 60)]:
         x, y = CASES[case](n, 1), CASES[case](m, 2)
         for other in (None, y):
@@ -76,6 +80,29 @@ def test_neighbours_are_those_of_all_pairs(monkeypatch, case, rows, columns, lar
         assert torch.equal(of_x.columns, narrow.sum(0))
 
 
+@pytest.mark.parametrize(
+    "case", ["plain", "clusters", "lattice", "heavy tails", "many coordinates"]
+)
+def test_neighbours_within_a_sample_are_those_of_another_like_it(case):
+    x = CASES[case](4500, 1).unique(dim=0)
+    for k in (1, 8):
+        assert mutual.serves(x, k) == (len(x) >= 4096)
+        squares, indices = neighbours.nearest(x, None, k)
+        others = neighbours.nearest(x[:300], x, k + 1)  # each row finds itself first
+        assert torch.equal(others[0][:, 1:], squares[:300])
+        assert torch.equal(others[1][:, 1:], indices[:300])
+
+
+def test_candidates_are_thinned_out_on_the_way(monkeypatch):
+    x = normal(900, 5)
+    expected = neighbours.nearest(x, None, 4)
+    for name, value in {"ROWS": 32, "COLUMNS": 64, "FOLD": 2, "HELD": 1}.items():
+        monkeypatch.setattr(mutual, name, value)
+    assert mutual.serves(x, 4)
+    found = neighbours.nearest(x, None, 4)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_products_of_less_than_single_precision_do_not_screen():
     x = normal(300, 8)
     expected = metrics.precision_recall(x, x + 0.1)
@@ -95,7 +122,7 @@ def test_bounds_hold(dtype, d):
     x, y = normal(150, d) + 3.0, normal(90, d, seed=1) * 10.0 + 3.0
     bounds = screen.Bounds(x, y, dtype, 32)
     everything = slice(0, 160), slice(0, 96)
-    low = bounds.tile(*everything, bounds.buffer())[:150, :90].double()
+    low = bounds.tile(*everything, bounds.buffer(160, 96))[:150, :90].double()
     exact = bounds.scaled((x.unsqueeze(1) - y).square().sum(-1))
     room = bounds.slack * (bounds.norms_x.unsqueeze(1) + bounds.norms_y)
     assert (low <= exact).all()

@@ -11,6 +11,7 @@ from probmetrics.metrics.screen import Bounds, Screen, blocks, distinct, folded,
 from probmetrics.pairwise.threads import run_tasks
 
 FOLD = 32
+ROWS, COLUMNS = 2**10, 2**11  # of a tile on a CPU
 TIE = 1e-13  # squared distances that agree to this share of themselves are equal
 
 
@@ -63,7 +64,7 @@ def within(
     """
     sides = [_Side.of(z, radii) for z, radii in ((x, of_rows), (y, of_columns))]
     sweep = _Sweep(sides[0], sides[1], closed=closed)
-    tasks = list(blocks(sweep.screen.rows, screen.tile_rows(x.device)))
+    tasks = list(blocks(sweep.screen.rows, sweep.shape[0]))
     if x.device.type == "cpu":
         run_tasks(sweep.work, tasks, sides[0].size * sides[1].size)
     else:
@@ -90,7 +91,9 @@ class _Side:
     @classmethod
     def of(cls, points: Tensor, radii: Tensor | None) -> "_Side":
         told = points.double()
-        found = distinct(told if radii is None else torch.cat([told, radii.unsqueeze(-1)], 1))
+        found = distinct(told)
+        if found is not None and radii is not None:
+            found = distinct(torch.cat([told, radii.unsqueeze(-1)], 1))
         if found is None:
             return cls(points, radii, None, None)
         kept, inverse, weights = found[0].unique(return_inverse=True, return_counts=True)
@@ -112,6 +115,8 @@ class _Sweep:
         self.x, self.y, self.closed = x, y, closed
         self.screen = Screen(x.points, y.points, FOLD)
         self.shares: list[tuple[Balls, Balls]] = []
+        on_cpu = x.points.device.type == "cpu"
+        self.shape = (ROWS, COLUMNS) if on_cpu else (screen.DEVICE_ROWS, screen.COLUMNS)
 
     def empty(self) -> Balls:
         """Counts of nothing."""
@@ -122,13 +127,13 @@ class _Sweep:
     def work(self, tasks: Sequence[slice]) -> None:
         """Count in some blocks of rows."""
         bounds = self.screen.bounds
-        buffer = bounds.buffer()
+        buffer = bounds.buffer(*self.shape)
         totals = self.empty(), self.empty()
         for rows in tasks:
-            for columns in blocks(self.screen.columns, screen.COLUMNS):
+            for columns in blocks(self.screen.columns, self.shape[1]):
                 while not self._tile(bounds, rows, columns, buffer, totals):
                     bounds = self.screen.refined(bounds) or bounds
-                    buffer = bounds.buffer()
+                    buffer = bounds.buffer(*self.shape)
         self.shares.append(totals)
 
     def _tile(

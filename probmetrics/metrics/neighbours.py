@@ -14,7 +14,8 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics.metrics import screen
-from probmetrics.metrics.screen import Bounds, Screen, blocks, distinct, folded, squared
+from probmetrics.metrics.mutual import decided, nearest_within, serves
+from probmetrics.metrics.screen import Bounds, Screen, blocks, distinct, folded
 from probmetrics.pairwise.threads import run_tasks
 
 FOLD = 32  # most columns folded into one minimum
@@ -56,6 +57,8 @@ def nearest(x: Tensor, y: Tensor | None = None, k: int = 1) -> tuple[Tensor, Ten
             f"{'other ' if y is None else ''}points; lower k or add points"
         )
     names = _few_copies(others, k + (y is None))
+    if y is None and names is None and serves(x, k):
+        return nearest_within(x, k)
     search = _Search(x, others if names is None else others[names], names, k, skip=y is None)
     tasks = list(blocks(len(x), screen.tile_rows(x.device)))
     if x.device.type == "cpu":
@@ -89,13 +92,13 @@ class _Search:
     def work(self, tasks: Sequence[slice]) -> None:
         """Answer for some blocks of rows."""
         bounds = self.screen.bounds
-        buffer = bounds.buffer()
+        buffer = bounds.buffer(screen.tile_rows(self.x.device), screen.COLUMNS)
         held: list[tuple[Tensor, Tensor]] = []
         for rows in tasks:
             found = self._candidates(bounds, rows, buffer)
             while found is None:
                 bounds = self.screen.refined(bounds) or bounds
-                buffer = bounds.buffer()
+                buffer = bounds.buffer(screen.tile_rows(self.x.device), screen.COLUMNS)
                 found = self._candidates(bounds, rows, buffer)
             held.append(found)
             if sum(len(row) for row, _ in held) > HELD:
@@ -129,17 +132,10 @@ class _Search:
         return row[kept] + rows.start, column[kept]
 
     def _limit(self, bounds: Bounds, rows: slice, best: Tensor) -> Tensor:
-        """What the k-th nearest column's bound cannot exceed, from the k smallest bounds so far.
-
-        A column with bound v is at most t = v + slack (‖x‖² + ‖y‖²) away, and ‖y‖² ≤ 2‖x‖² + 2t.
-        """
+        """What the k-th nearest column's bound cannot exceed, from the k smallest bounds so far."""
         if best.shape[1] < self.k:
             return best.new_full((len(best),), torch.inf)
-        slack = bounds.slack
-        top = best[:, -1].double().clamp(min=0.0) + 3.0 * slack * bounds.norms_x[rows]
-        top = top / (1.0 - 2.0 * slack) + 2.0 * bounds.tiny
-        limit: Tensor = (top * (1.0 + 4.0 * torch.finfo(bounds.dtype).eps)).to(bounds.dtype)
-        return limit
+        return bounds.limit(best[:, -1], rows)
 
     def _leave_out(self, tile: Tensor, rows: slice, columns: slice) -> None:
         """Infinity where a column bears the number of the row."""
@@ -152,15 +148,8 @@ class _Search:
     def _decide(self, held: list[tuple[Tensor, Tensor]]) -> None:
         """The k nearest of each row's candidates by float64 differences, ties by number."""
         row, column = (torch.cat(parts) for parts in zip(*held, strict=True))
-        exact = squared(self.x, self.y, row, column)
-        order = column.argsort(stable=True)
-        order = order[exact[order].argsort(stable=True)]
-        order = order[row[order].argsort(stable=True)]
-        which, counts = row[order].unique_consecutive(return_counts=True)
-        first = counts.cumsum(0) - counts
-        picked = order[first.unsqueeze(-1) + torch.arange(self.k, device=row.device)]
-        self.squares[which] = exact[picked]
-        self.indices[which] = self.names[column[picked]]
+        which, exact, found = decided(self.x, self.y, row, column, self.k)
+        self.squares[which], self.indices[which] = exact, self.names[found]
 
 
 def _few_copies(x: Tensor, most: int) -> Tensor | None:

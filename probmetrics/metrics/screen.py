@@ -78,16 +78,31 @@ class Bounds:
         """Squared distances in the unit of the tiles, float64."""
         return squares / self.scale / self.scale
 
+    def farthest(self, lower: Tensor, rows: slice) -> Tensor:
+        """What a squared distance from some rows is at most, float64, given bounds L (·, k) of it.
+
+        A point with bound v is at most t = v + slack (‖x‖² + ‖y‖²) away, and ‖y‖² ≤ 2‖x‖² + 2t.
+        """
+        reach = lower.double().clamp(min=0.0) + (3.0 * self.slack * self.norms_x[rows]).unsqueeze(
+            -1
+        )
+        return reach / (1.0 - 2.0 * self.slack) + 2.0 * self.tiny
+
+    def limit(self, lower: Tensor, rows: slice) -> Tensor:
+        """What the bound of a point no farther than those with bounds L (·,) cannot exceed."""
+        top = self.farthest(lower.unsqueeze(-1), rows).squeeze(-1)
+        limit: Tensor = (top * (1.0 + 4.0 * torch.finfo(self.dtype).eps)).to(self.dtype)
+        return limit
+
     def tile(self, rows: slice, columns: slice, buffer: Tensor) -> Tensor:
         """L on a block of padded rows and columns, written into ``buffer``."""
         left, right = self.left[rows], self.right[columns]
         out = buffer[: len(left) * len(right)].view(len(left), len(right))
         return torch.mm(left, right.mT, out=out)
 
-    def buffer(self) -> Tensor:
-        """Memory for one tile, to be reused."""
-        rows = min(tile_rows(self.left.device), len(self.left))
-        return self.left.new_empty(rows * min(COLUMNS, len(self.right)))
+    def buffer(self, rows: int, columns: int) -> Tensor:
+        """Memory for one tile of at most so many rows and columns, to be reused."""
+        return self.left.new_empty(min(rows, len(self.left)) * min(columns, len(self.right)))
 
 
 class Screen:
@@ -176,12 +191,20 @@ def squared(x: Tensor, y: Tensor, row: Tensor, column: Tensor) -> Tensor:
     return torch.cat(parts) if parts else x.new_zeros(0, dtype=torch.float64)
 
 
+def _all_differ(values: Tensor) -> bool:
+    ordered = values.sort().values
+    return bool((ordered[1:] != ordered[:-1]).all())
+
+
 def distinct(x: Tensor) -> tuple[Tensor, Tensor] | None:
     """Which earlier row each row equals, shape (n,), and how many such come before it.
 
     None where all rows differ. Rows are told apart by a sum of their bits with odd weights, modulo
-    2⁶⁴, which equal rows share; then equal sums are looked at.
+    2⁶⁴, which equal rows share; then equal sums are looked at. Most samples are told apart by a
+    column alone.
     """
+    if any(_all_differ(x[:, j]) for j in {0, x.shape[-1] - 1} if j >= 0):
+        return None
     bits = (x.double() + 0.0).contiguous().view(torch.int64)  # −0 is 0
     source = torch.Generator().manual_seed(0)
     weights = torch.randint(-(2**62), 2**62, (x.shape[-1],), generator=source) * 2 + 1
