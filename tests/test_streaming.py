@@ -220,7 +220,47 @@ def test_dask_frames_and_bad_collections():
         compare(text, text, **OPTIONS)
 
 
-def test_a_worker_without_the_package_is_named(monkeypatch):
+HIDE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "probmetrics":
+            raise ModuleNotFoundError("No module named 'probmetrics'")
+
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def test_a_worker_without_the_package_is_named(tmp_path, monkeypatch):
+    array = pytest.importorskip("dask.array")
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "hide.py").write_text(HIDE)
+    x = array.from_array(samples()[0], chunks=(3000, 3))
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, preload=str(tmp_path / "hide.py")
+    )
+    with cluster, distributed.Client(cluster):
+        with pytest.raises(ValueError, match=r"worker tcp.* could not import.*install probmetrics"):
+            compare(x, x, **OPTIONS)
+        monkeypatch.setattr("probmetrics.__version__", "0.0.1")
+        with pytest.raises(ValueError, match=r"install probmetrics 0\.0\.1 on all"):
+            compare(x, x, **OPTIONS)
+
+
+def test_dask_collections_without_rows_or_in_other_ways_wrong():
+    array = pytest.importorskip("dask.array")
+    x = array.from_array(samples()[0], chunks=(3000, 3))
+    with pytest.raises(DataError, match="x has 0 rows in all its partitions"):
+        compare(array.zeros((0, 3)), x, **OPTIONS)
+    with pytest.raises(DataError, match="never read whole"):
+        compare(x, x, stream=False, **OPTIONS)
+    uneven = x[x[:, 0] > 0.5]  # of unknown length, some of its chunks may be empty
+    kept = samples()[0]
+    assert compare(uneven, x, **OPTIONS).whole.rows == ((kept[:, 0] > 0.5).sum(), len(kept))
+
+
+def test_an_import_that_fails_on_a_worker_is_told(monkeypatch):
     array = pytest.importorskip("dask.array")
     from probmetrics.report import dask_engine
 

@@ -1,9 +1,11 @@
 """Comparing Dask arrays and data frames: sketches per partition, merged in a tree."""
 
+import sys
 from typing import Any
 
 import numpy as np
 
+import probmetrics
 from probmetrics.data.dataset import DataError, Dataset, column_indices
 from probmetrics.report.streaming import update_from, usable
 from probmetrics.report.whole import Whole, sample_of, whole_of
@@ -12,6 +14,7 @@ from probmetrics.sketches.plan import Sketches, SketchPlan
 BRANCHES = 8  # sketches merged at once
 LOOKS = 4  # partitions looked at
 LOOK = 1000  # rows of each
+VERSION = "__import__('probmetrics').__version__"
 
 
 def compare_on_dask(
@@ -23,6 +26,7 @@ def compare_on_dask(
     computed again, after a worker died, is the same.
     """
     dask = engine()
+    check_workers()
     sides = [_partitions(side, name, columns) for side, name in ((x, "x"), (y, "y"))]
     (parts, names, kind), (others, other_names, _) = sides
     if names != other_names:
@@ -43,8 +47,44 @@ def compare_on_dask(
             f"a Dask worker could not import what it needs ({error}); install probmetrics, in this "
             "version, on every worker"
         ) from error
+    for found, name in ((a, "x"), (b, "y")):
+        if found.n < 2:
+            raise DataError(f"{name} has {found.n} rows in all its partitions; two are needed")
     samples = [sample_of(s, names, f"dask {n}", kind) for s, n in ((a, "x"), (b, "y"))]
     return samples[0], samples[1], whole_of(a, b, names)
+
+
+def check_workers() -> None:
+    """Whether the workers of the current cluster, and its scheduler, have this package.
+
+    One that lacks it could not read its tasks, nor say so: the run would wait for ever. What is
+    sent to find out is of Python's own.
+    """
+    distributed = sys.modules.get("distributed")
+    try:
+        client = None if distributed is None else distributed.default_client()
+    except ValueError:
+        return  # there is no cluster
+    if client is None or client.asynchronous:
+        return
+    own = probmetrics.__version__
+    found = client.run(eval, VERSION, on_error="return")
+    found = {f"worker {name}": version for name, version in found.items()}
+    try:
+        found["the scheduler"] = client.run_on_scheduler(eval, VERSION)
+    except ImportError as error:
+        found["the scheduler"] = error
+    for name, version in found.items():
+        if isinstance(version, ImportError):
+            told = "could not import probmetrics"
+        elif version != own:
+            told = f"has probmetrics {version} and this process {own}"
+        else:
+            continue
+        raise ValueError(
+            f"{name} of the Dask cluster {told} ({len(found) - 1} workers were asked); install "
+            f"probmetrics {own} on all of them"
+        )
 
 
 def _partitions(side: Any, name: str, columns: Any) -> tuple[list[Any], tuple[str, ...], str]:
