@@ -75,6 +75,37 @@ class TestMemorisation:
         assert "copying" in none.figures
 
 
+class TestHonestModelsAreNotAccused:
+    def test_of_data_that_repeat(self):
+        def lattice(n, seed):
+            return np.random.default_rng(seed).integers(0, 3, size=(n, 6)) * 1.0
+
+        train, real = lattice(500, 0), lattice(300, 1)
+        honest = quick(real, lattice(300, 2), train=train, metrics="frechet").copying
+        assert not honest.copies
+        assert not honest.closer
+        assert "as often" in " ".join(honest.notes)
+        assert "of unseen data" in honest.sentence
+        copied = quick(real, train[:300], train=train, metrics="frechet").copying
+        assert copied.copies
+
+    @pytest.mark.parametrize("d", [1, 3])
+    def test_where_no_data_are_unseen(self, d):
+        train = normal(300, 0, d=d)
+        options = {"train": train, "metrics": "energy"}
+        assert not quick(train, normal(200, 1, d=d), **options).copying.copies
+        few = np.r_[train[:20], normal(180, 1, d=d)]
+        assert quick(train, few, **options).copying.copies
+
+    def test_few_exact_copies_are_told_of(self):
+        train, real = normal(500, 0), normal(60, 1)
+        few = quick(real, np.r_[train[:3], normal(57, 2)], train=train, metrics="energy").copying
+        assert not few.copies
+        assert "5% of its samples are exact copies, against 0% of unseen data" in few.sentence
+        more = quick(real, np.r_[train[:6], normal(54, 2)], train=train, metrics="energy").copying
+        assert more.copies
+
+
 def test_encoded_images_keep_their_pictures(tmp_path):
     rng = np.random.default_rng(0)
     folders = {}

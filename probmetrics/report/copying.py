@@ -69,7 +69,7 @@ class Copying:
         scores: Authenticity, copies, the ratio of distances, C_T.
         pvalue: One-sided p-value for "closer to the training set than unseen data"; None where
             there are too few unseen rows.
-        copies: Whether near copies are certainly more frequent than among unseen data.
+        copies: Whether near copies are more frequent than among unseen data (Fisher's test).
         closer: Whether the test rejects at the level of the comparison.
         suspects: The most suspicious samples of B, the most suspicious first.
         distances: Of B's and of A's rows to the training set.
@@ -122,7 +122,7 @@ def judge_copying(
     else:
         notes.append(f"fewer than {LEAST} unseen rows: no test of the distances")
     decided = 1 - (1 - level) / among
-    copies = _more_copies(of_y, of_x, len(pair.y), len(unseen), decided)
+    copies = _more_copies(of_y, of_x, (len(pair.y), len(unseen)), train, decided)
     closer = pvalue is not None and pvalue <= (1 - level) / among
     sentence = _sentence(pair, tuple(scores), pvalue, copies, closer)
     both = (near.distances.numpy(), distances.numpy())
@@ -167,19 +167,33 @@ _SCORE = (
 
 
 def _unseen(x: Tensor, train: Tensor, name: str) -> tuple[Tensor, list[str]]:
-    """A's rows without those that stand in the training set too, which are not unseen."""
+    """A's rows without those that stand in the training set too, which are not unseen.
+
+    Unless they stand there by chance: where data repeat, rows of the training set equal each other
+    about as often.
+    """
     from probmetrics.metrics.memorisation import duplicates
+    from probmetrics.twosample.result import clopper_pearson
 
     found = duplicates(x, train, near=1e-12)
-    if len(found.indices) == 0:
+    count = len(found.indices)
+    if count == 0:
         return x, []
+    stands = f"{count:,} of {len(x):,} rows of {name} stand in the training set"
+    if clopper_pearson(count, len(x), 0.999)[0] <= _repeated(train):
+        note = f"{stands}, whose own rows repeat as often; they were taken as unseen"
+        return x, [note]
     kept = torch.ones(len(x), dtype=torch.bool)
     kept[found.indices] = False
-    note = (
-        f"{len(found.indices):,} of {len(x):,} rows of {name} stand in the training set; they are "
-        "not unseen and were left out of the comparison with it"
-    )
+    note = f"{stands}; they are not unseen and were left out of the comparison with it"
     return x[kept], [note]
+
+
+def _repeated(train: Tensor) -> float:
+    """The share of rows that equal another: what a fresh row has, which then is no copy."""
+    from probmetrics.metrics.memorisation import duplicates
+
+    return float(duplicates(train, train[:2]).within)
 
 
 def _ratios(unseen: Tensor, train: Tensor) -> Tensor | None:
@@ -237,13 +251,23 @@ def _penalised(
     return penalised(square, gaps.mean() if b is None else (b * gaps).sum())
 
 
-def _more_copies(of_y: Any, of_x: Any, m: int, n: int, level: float) -> bool:
-    """Whether the intervals of the shares of near copies do not meet."""
+def _more_copies(of_y: Any, of_x: Any, sizes: tuple[int, int], train: Tensor, level: float) -> bool:
+    """Whether near copies are more frequent than among unseen data: Fisher's exact test.
+
+    Without unseen data, whether exact copies certainly are more frequent than repeats within the
+    training set, or near ones than they can be by chance on a line, where they are most frequent.
+    """
+    from scipy.stats import hypergeom
+
     from probmetrics.twosample.result import clopper_pearson
 
-    low, _ = clopper_pearson(round(float(of_y.near) * m), m, level)
-    high = 0.0 if of_x is None else clopper_pearson(round(float(of_x.near) * n), n, level)[1]
-    return low > high
+    m, n = sizes
+    mine = round(float(of_y.near) * m)
+    if of_x is None:
+        exact = clopper_pearson(round(float(of_y.exact) * m), m, level)[0]
+        return exact > _repeated(train) or clopper_pearson(mine, m, level)[0] > NEAR
+    both = mine + round(float(of_x.near) * n)
+    return bool(hypergeom.sf(mine - 1, m + n, both, m) <= 1 - level) if both else False
 
 
 def _against_unseen(
@@ -257,12 +281,14 @@ def _against_unseen(
     theirs = nearest_training(unseen, train, y).distances
     scores = []
     if float(theirs.median()) > 0:
-        interval = to_numpy(
-            estimate(_of_medians, found.distances, theirs, level=level, generator=seed)
-        )
-        scores.append(
-            CopyScore(*_RATIO, float(found.ratio), float(interval.low), float(interval.high), 1.0)
-        )
+        low: float | None
+        high: float | None
+        try:
+            again = estimate(_of_medians, found.distances, theirs, level=level, generator=seed)
+            low, high = float(again.low), float(again.high)
+        except ValueError:  # data that repeat: half of a resample is at no distance at all
+            low = high = None
+        scores.append(CopyScore(*_RATIO, float(found.ratio), low, high, 1.0))
     return float(found.pvalue), theirs, scores
 
 
@@ -332,7 +358,7 @@ def _sentence(
         )
     found = f"no sign that {name} copies its training set{tested}"
     if exact > 0:
-        found += (
-            f", though {100 * exact:.3g}% of its samples are exact copies, as among unseen data"
-        )
+        floor = known["exact_copies"].unseen
+        beside = "" if floor is None else f", against {100 * floor:.3g}% of unseen data"
+        found += f", though {100 * exact:.3g}% of its samples are exact copies{beside}"
     return f"There is {found}."

@@ -173,4 +173,7 @@ def copying_table(copying: Mapping[str, Copying | None]) -> Any:
 def _in_a_word(copying: Copying) -> str:
     if copying.copies:
         return "copied"
-    return "closer than unseen data" if copying.closer else "no sign of copying"
+    if copying.closer:
+        return "closer than unseen data"
+    exact = {s.name: s.value for s in copying.scores}["exact_copies"]
+    return "no sign of copying" if exact == 0 else "copies, perhaps by chance"
