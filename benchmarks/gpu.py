@@ -125,9 +125,10 @@ def softmin_rows(place):
                 f = -epsilon * reduce_pairs(cost, reading, x, y, backend="fused").to(x)
             return f.mean() + g.mean()
 
-        peers = {"probmetrics sinkhorn (torch)": partial(
-            pm.sinkhorn, x, y, cost=cost, epsilon=epsilon, max_steps=passes, tolerance=1e-12
-        )}  # fmt: skip
+        peers = {f"probmetrics sinkhorn ({backend})": partial(
+            pm.sinkhorn, x, y, cost=cost, epsilon=epsilon, max_steps=passes, tolerance=1e-12,
+            backend=backend,
+        ) for backend in ("fused", "tiled")}  # fmt: skip
         work = {"flops": 4 * passes * (d + 2) * n * n, "exps": 2 * passes * n * n}
         yield f"softmin {passes} passes n={n} d={d} float32", sinkhorn, peers, None, work
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from probmetrics import energy_distance, mmd
+from probmetrics import energy_distance, mmd, sinkhorn, sinkhorn_divergence
 from probmetrics.pairwise import (
     CountWithin,
     KSmallest,
@@ -346,6 +346,36 @@ def test_the_discrepancies(kernel, device):
         assert all(torch.equal(a, b) for a, b in zip(values[0], values[2], strict=True))
 
 
+@pytest.mark.parametrize(
+    ("cost", "d", "dtype", "more"),
+    [
+        (None, 3, torch.float64, {}),
+        (None, 12, torch.float32, {}),
+        (Euclidean(), 2, torch.float64, {}),
+        (None, 2, torch.float64, {"reach": 0.8}),
+        (None, 2, torch.float64, {"batch": (2,)}),
+    ],
+)
+def test_entropic_transport(cost, d, dtype, more, device):
+    x, y, w = problem(n=18, m=17, d=d, dtype=dtype, batch=more.get("batch", ()))
+    w[4] = 0.0
+    w = w / w.sum()
+    options = {"epsilon": 0.7, "cost": cost, "tolerance": 1e-8, "reach": more.get("reach")}
+    if dtype == torch.float32:
+        options["tolerance"] = 1e-5
+    for function in (lambda x, y, **o: sinkhorn(x, y, **o).value, sinkhorn_divergence):
+        values = []
+        for place, backend in ((device, "fused"), ("cpu", "dense")):
+            leaves = [v.to(place).requires_grad_() for v in (x, y)]
+            value = function(*leaves, b=w.to(leaves[0]), backend=backend, **options)
+            gradients = torch.autograd.grad(value.sum(), leaves)
+            values.append([v.detach().cpu() for v in (value, *gradients)])
+        close = (
+            {"rtol": 2e-3, "atol": 2e-4} if dtype == torch.float32 else {"rtol": 1e-6, "atol": 1e-7}
+        )
+        torch.testing.assert_close(*values, **close)
+
+
 def test_learned_lengths_and_features(device):
     x, y, _ = problem(n=9, m=9)
     values = []
@@ -386,7 +416,11 @@ def test_what_cannot_be_fused_says_why(monkeypatch):
     with pytest.raises(ValueError, match=r"needs a CUDA device.*on cpu; use backend='tiled'"):
         reduce_pairs(Gaussian(1.0), WeightedSum(), x, backend="fused")
     assert choose_backend("auto", 2**20, x, Gaussian(1.0), WeightedSum()) == "tiled"
+    with pytest.raises(ValueError, match=r"needs a CUDA device.*on cpu; use backend='tiled'"):
+        sinkhorn(x, x + 1, backend="fused")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(ValueError, match=r"Cosine.* has no fused form.*use backend='tiled'"):
+        sinkhorn_divergence(x, x + 1, cost=Cosine(), backend="fused")
     with pytest.raises(ValueError, match=r"more than 64 neighbours.*k=65"):
         reduce_pairs(Euclidean(), KSmallest(65), x, backend="fused")
     with pytest.raises(ValueError, match="sum of grounds has no fused form under LogSumExp"):

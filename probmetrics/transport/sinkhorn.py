@@ -18,13 +18,14 @@ from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransp
 from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
 from probmetrics.transport.entropic_value import dual_value, envelope, moving, primal_value
 from probmetrics.transport.envelope import unit
+from probmetrics.transport.fused_sweeps import why_not_fused
 from probmetrics.transport.marginals import Marginal, marginals
 from probmetrics.transport.plan import Transport
 from probmetrics.transport.symmetric import solve_symmetric
 
 SHARE = 0.05  # ε for None: this share of the mean cost
 FINEST = 4.0  # smallest ε, in units of rounding at the mean cost
-BACKENDS = ("auto", "dense", "tiled")
+BACKENDS = ("auto", "dense", "tiled", "fused")
 
 
 @array_function
@@ -62,7 +63,8 @@ def sinkhorn(
         tolerance: Largest L1 error of the marginals, relative to the mass.
         max_steps: Most passes over the pairs.
         backend: "dense" keeps the kernel in memory, "tiled" recomputes it in memory linear in
-            n + m, "auto" chooses by size. ``Sharded(...)``: x, y, a and b are this rank's parts;
+            n + m, "fused" does so in the registers of a CUDA device, "auto" chooses by size and
+            device. ``Sharded(...)``: x, y, a and b are this rank's parts;
             every rank holds the points of all, makes its share of each pass, and gets the
             solution for all points in the order of the ranks.
         start: An earlier solution between as many points, whose potentials to start from.
@@ -266,6 +268,8 @@ def admit(
         flat(weights[1], 1),
         ranks,
     )
+    if backend == "fused" and (reason := why_not_fused(problem)) is not None:
+        raise ValueError(f"{reason}; use backend='tiled' (or 'auto')")
     given = (flat(x.detach(), 2), flat(y.detach(), 2))
     scale = mean_cost(problem.detached())
     return Task(problem, chosen_epsilon(epsilon, problem, scale), scale, sides, batch, given, local)

@@ -70,7 +70,8 @@ def solve_symmetric(
         last = stage is epsilon
         # Half a kernel made anew beats all of it from memory where passes are few.
         passing = backend == "auto" and problem.x.shape[-1] >= WIDE and tolerance >= ROUGH
-        sweeper = make_sweeper(problem, stage, "tiled" if passing else backend)
+        streamed = passing and problem.x.is_cpu
+        sweeper = make_sweeper(problem, stage, "tiled" if streamed else backend)
         eps = stage.unsqueeze(-1)
         update = Update(side, stage)
         goal = tolerance if last else max(tolerance, LOOSE)
