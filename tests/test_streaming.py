@@ -9,7 +9,7 @@ import pytest
 
 from probmetrics import compare, frechet_distance, sliced_wasserstein, wasserstein_1d
 from probmetrics.cli import run
-from probmetrics.data import chunks
+from probmetrics.data import chunks, read
 from probmetrics.data.dataset import DataError
 
 OPTIONS = {"permutations": 99, "metrics": ["energy"], "progress": False, "max_samples": 300}
@@ -147,6 +147,10 @@ def test_files_of_a_folder_that_do_not_fit_together(files, tmp_path):
     assert result.whole.rows == (600, 5000)
     wanted = float(frechet_distance(x, samples()[1]))
     assert result.whole.frechet == pytest.approx(wanted, rel=1e-6)
+    small = compare(folder, files / "y.parquet", **OPTIONS)  # read whole
+    assert small.whole is None
+    assert len(read(folder)) == 600
+    assert read(folder, columns=["b"]).columns == ("b",)
     chosen = tmp_path / "0"
     result = compare(chosen, files / "y.parquet", columns=["a", "b"], stream=True, **OPTIONS)
     assert result.whole.rows == (1200, 5000)

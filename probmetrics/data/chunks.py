@@ -10,6 +10,7 @@ import numpy as np
 
 from probmetrics.data.binary import load_npy
 from probmetrics.data.dataset import DataError, column_indices, shown
+from probmetrics.data.images import holds_images
 
 ROWS = 2**16  # rows of a chunk
 NUMBERS = 2**22  # and most numbers in it
@@ -119,7 +120,7 @@ def chunks_of(source: Any, columns: Sequence[str | int] | None = None) -> Chunks
         return _array(path, str(source), columns)
     if path.suffix == ".parquet" and path.is_file():
         return _table((path,), str(source), columns)
-    if path.is_dir() and (files := sorted(path.rglob("*.parquet"))):
+    if path.is_dir() and (files := sorted(path.rglob("*.parquet"))) and not holds_images(path):
         return _table(tuple(files), str(source), columns)
     return None
 

@@ -261,6 +261,11 @@ def sized(image_size: object) -> Size | None:
     return checks.count(pair[0], "image_size"), checks.count(pair[1], "image_size")
 
 
+def holds_images(path: Path) -> bool:
+    """Whether there is an image somewhere in a folder."""
+    return bool(_folder_files(path)[0])
+
+
 def _folder_files(path: Path) -> tuple[list[str], list[str]]:
     files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     return _split(files)

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from probmetrics import _arrays
 from probmetrics import _checks as checks
 from probmetrics.data import arrays, binary, dataset, embedded, images, streams, tables
+from probmetrics.data.chunks import Chunks, chunks_of
 from probmetrics.data.dataset import DataError, Dataset, listed, shown
 
 ARRAYS = (".npy", ".npz", ".pt")
@@ -38,6 +41,7 @@ def read(
 
             * ``.npy``; ``.npz`` or ``.pt`` with one array, or with ``key``;
             * ``.csv``, ``.tsv``, or ``.parquet`` (needs pandas and pyarrow);
+            * a folder of Parquet files with the same columns, which make one table;
             * a folder or ``.zip`` of PNG, JPEG, WebP or BMP images (subfolders become labels);
             * an embedded set, ``"data:digits@1/2"`` (see `probmetrics.data.read_embedded`);
             * an array, tensor, list or data frame; one dimension is n points on the line;
@@ -87,7 +91,10 @@ def read(
         data = _narrowed(embedded.read_embedded(source, seed=seed), wanted)
     elif isinstance(source, str | os.PathLike):
         path = _existing(os.fspath(source))
-        if path.is_dir() or path.suffix.lower() == ".zip":
+        folder = chunks_of(path, wanted) if path.is_dir() else None
+        if folder is not None:
+            data = _gathered(folder, str(source))
+        elif path.is_dir() or path.suffix.lower() == ".zip":
             files = images.open_images(
                 path, image_size=size, on_corrupt=on_corrupt, max_samples=limit, seed=seed
             )
@@ -100,6 +107,12 @@ def read(
     if kept is not None:
         data = data.rows(kept, dataset.subsample_note(len(data), len(kept), seed))
     return dataset.finished(data)
+
+
+def _gathered(table: Chunks, source: str) -> Dataset:
+    """All rows of a folder of Parquet files."""
+    dataset.refuse_beyond_memory(2.0 * table.nbytes, source, "pass stream=True to compare")
+    return Dataset(np.concatenate(list(table)), table.columns, source=source, kind="table")
 
 
 def _named(data: Dataset, wanted: list[str | int] | None) -> Dataset:
