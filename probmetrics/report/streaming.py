@@ -40,15 +40,10 @@ def streamed(
         scale: As in ``compare``; it applies to slices and features too.
         progress: Show a bar.
     """
-    held = any(is_dask(side) for side in (x, y))
-    if stream is False and not held:
-        return None
     if stream is False:
-        raise DataError(
-            "a Dask collection is never read whole; leave stream out, or pass x.compute()"
-        )
+        return None
     options = {"seed": seed, "capacity": 5000 if max_samples is None else max_samples}
-    if held:
+    if any(is_dask(side) for side in (x, y)):
         from probmetrics.report.dask_engine import compare_on_dask
 
         return compare_on_dask(x, y, columns=columns, scale=scale, options=options)
