@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probmetrics import metrics
-from probmetrics.metrics import balls, mutual, neighbours, screen
+from probmetrics.metrics import balls, cubic, mutual, neighbours, screen
 from probmetrics.metrics.memorisation import mann_whitney
 from probmetrics.pairwise.kernels import Gaussian
 
@@ -210,6 +210,47 @@ def test_scores_in_closed_form():
     assert metrics.am_score(p, data) == pytest.approx(expected.item())
     assert metrics.am_score(p.log() + 3, data, logits=True) == pytest.approx(expected.item())
     assert metrics.mode_score(sure, torch.tensor([1.0, 0, 0, 0]).double()) == 0
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e7])
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_the_cubic_kernel_distance_far_from_the_origin(offset, unbiased):
+    from fractions import Fraction
+
+    x, y = normal(14, 3) + offset, normal(11, 3, seed=1, shift=0.1)
+    y[:, 0] += offset
+
+    def mean(x, y, skip):
+        rows = [[[Fraction(v) for v in row] for row in z.tolist()] for z in (x, y)]
+        cubes = [
+            (sum(map(Fraction.__mul__, p, q)) / 3 + 1) ** 3
+            for i, p in enumerate(rows[0])
+            for j, q in enumerate(rows[1])
+            if not (skip and i == j)
+        ]
+        return sum(cubes) / len(cubes)
+
+    for near in (y, x[:9] + 0.25):
+        expected = mean(x, x, unbiased) + mean(near, near, unbiased) - 2 * mean(x, near, False)
+        found = metrics.kernel_distance(x, near, unbiased=unbiased)
+        assert found.item() == pytest.approx(float(expected), rel=1e-11)
+        if unbiased:
+            metric = metrics.KernelDistance()
+            metric.update(real=x, fake=near)
+            assert metric.compute() == found
+    batch = metrics.kernel_distance(torch.stack([x, x + 1]), torch.stack([near, near + 1]))
+    if offset:
+        assert batch[0].item() == pytest.approx(metrics.kernel_distance(x, near).item(), rel=1e-9)
+        interval = metric.interval() if unbiased else None
+        assert interval is None or interval.low <= interval.value <= interval.high
+
+
+def test_the_gradient_of_the_cubic_kernel_distance_far_from_the_origin():
+    x = (normal(5, 2) + 1e3).requires_grad_()
+    y = (normal(4, 2, seed=1) + 1e3).requires_grad_()
+    assert cubic.is_far(x, y)
+    scaled = lambda x, y: metrics.kernel_distance(x, y) / 1e12  # noqa: E731
+    assert torch.autograd.gradcheck(scaled, (x, y), eps=1e-3, atol=1e-6, rtol=1e-4)
 
 
 def test_vendi_of_other_kernels_and_orders():
