@@ -67,7 +67,10 @@ def make_sweeper(
     kept = fits if backend == "auto" else backend == "dense"
     streamed = not kept and backend == "auto" and problem.x.is_cuda
     if backend == "fused" or (streamed and why_not_fused(problem) is None):
-        return FusedSweeper(problem, epsilon)
+        fused = FusedSweeper(problem, epsilon)
+        # float64 has no fused product: its differences pay in few coordinates only
+        if backend == "fused" or fused.dtype == torch.float32 or d <= CARRIED:
+            return fused
     cheap = not kept and batch == 1 and d <= CARRIED and type(problem.ground) is SqEuclidean
     return Sweeper(problem, epsilon, kept=kept, carried=moving if cheap else (False, False))
 
