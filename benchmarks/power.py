@@ -30,7 +30,7 @@ from probmetrics.pairwise.kernels import Gaussian, Laplacian
 from probmetrics.twosample import fused_test, mmd_aggregated_test, mmd_fuse_test, mmd_test
 from probmetrics.twosample.aggregate import min_p
 from probmetrics.twosample.design import pooled
-from probmetrics.twosample.family import KernelFamily
+from probmetrics.twosample.family import KernelFamily, grid_kernels
 from probmetrics.twosample.fused import fused_collection
 from probmetrics.twosample.kernel import pooled_gaussian
 from probmetrics.twosample.permutation import PermutationOptions, component_values
@@ -194,8 +194,11 @@ def grid_pvalues(x, y, seed):
     wild = len(x) >= WILD
     options = PermutationOptions(permutations=B, generator=seed, progress=False)
     sample = pooled(x, y, paired=wild)
-    kernels = fused_collection(sample.z, BANDWIDTHS)
-    family = KernelFamily((*kernels, pooled_gaussian(sample.z)), paired=wild)
+    grid, kernels = grid_kernels(sample.z, BANDWIDTHS), fused_collection(sample.z, BANDWIDTHS)
+    spared = [k for k in grid if repr(k) not in set(map(repr, kernels))]
+    family = KernelFamily((*kernels, *spared, pooled_gaussian(sample.z)), paired=wild)
+    named = list(map(repr, family.kernels))
+    aggregated = [named.index(repr(kernel)) for kernel in grid]
     prepared = family.prepare(sample.z, sample.sizes)
     observed, values, _ = component_values(prepared, sample.labelings, options)
 
@@ -205,7 +208,7 @@ def grid_pvalues(x, y, seed):
     answer = {
         "median MMD": smallest(slice(-1, None)).pvalue,
         "energy": smallest(slice(len(kernels) - 1, len(kernels))).pvalue,
-        "MMDAgg": smallest(slice(0, 2 * BANDWIDTHS)).pvalue,
+        "MMDAgg": smallest(aggregated).pvalue,
         "fused": smallest(slice(0, len(kernels))).pvalue,
     }
     if seed == 0:

@@ -170,6 +170,13 @@ def test_fused_collection_reaches_the_shape_of_clusters():
     finest = {}
     for name, z in (("clusters", clusters), ("lonely", rng.normal(size=(100, 10)))):
         z = torch.tensor(z)
-        widths = [k.bandwidth for k in fused_collection(z, 10) if isinstance(k, Gaussian)]
-        finest[name] = min(widths) / min(bandwidth_grid(z, "gaussian", 10))
-    assert finest == {"clusters": pytest.approx(0.25), "lonely": pytest.approx(1.0)}
+        kernels = fused_collection(z, 10)
+        for kind in (Gaussian, Laplacian):
+            widths = sorted(k.bandwidth for k in kernels if isinstance(k, kind))
+            finest[name, kind] = widths[0] / min(bandwidth_grid(z, kind.__name__.lower(), 10))
+            assert len(widths) == (8 if kind is Laplacian else 13 - (name == "lonely"))
+    assert finest["clusters", Gaussian] == pytest.approx(0.5)
+    assert finest["lonely", Gaussian] == pytest.approx(1.0)
+    assert finest["lonely", Laplacian] == pytest.approx(
+        bandwidth_grid(z, "laplacian", 10)[2] / bandwidth_grid(z, "laplacian", 10)[0]
+    )
