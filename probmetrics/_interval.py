@@ -65,7 +65,9 @@ class Interval:
     def to_dict(self) -> dict[str, Any]:
         """The fields as numbers, or nested lists of numbers for a batch: ready for JSON."""
         numbers = {
-            name: torch.as_tensor(getattr(self, name)).tolist()
+            name: value.tolist()
+            if hasattr(value := getattr(self, name), "tolist")
+            else float(value)
             for name in ("value", "low", "high", "standard_error", "bias")
         }
         return {**numbers, "method": self.method, "level": self.level}

@@ -194,6 +194,16 @@ def test_scores_are_the_metrics():
     assert "distances" in result.figures  # scores of which more is better stay out of it
 
 
+def test_intervals_keep_their_digits_in_json():
+    result = quick(normal(60, 0), normal(50, 1), metrics="frechet")
+    interval, shown = (
+        result.measurements[0].interval,
+        result.to_dict()["metrics"]["frechet"]["interval"],
+    )
+    for name in ("value", "low", "high", "standard_error", "bias"):
+        assert shown[name] == getattr(interval, name)
+
+
 def test_further_scores_by_name():
     names = "sinkhorn,mauve,bins,one_nn,logistic,parzen"
     near = quick(normal(80, 0), normal(70, 1), metrics=names).measurements
@@ -449,6 +459,8 @@ class TestBadInput:
             few.compute()
         with pytest.raises(ValueError, match="could be in any range"):
             pixels(np.random.default_rng(0).random((2, 4, 4, 3)))
+        with pytest.raises(ValueError, match=r"got \(12, 192\).*uint8 or image_size"):
+            pixels(np.zeros((12, 192), dtype=np.uint8))
         with pytest.raises(ValueError, match="outside 0 to 255"):
             pixels(np.full((2, 4, 4, 3), 300))
         spoiled = normal(20, 0)

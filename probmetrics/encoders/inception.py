@@ -143,7 +143,7 @@ def _parameters(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).split("\n")[0].split(". ")[0][:120]
-        if "weights_only" in str(error):  # a page of advice on trusting the file
+        if "weights_only" in str(error) or isinstance(error, KeyError):  # advice, or one number
             reason = "it holds more than tensors, or is no file of torch.save"
         raise ValueError(f"{path} cannot be read as a checkpoint ({reason})") from error
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
