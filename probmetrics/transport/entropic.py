@@ -11,7 +11,7 @@ from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.threads import on_one_thread
 from probmetrics.transport.anderson import Anderson
 from probmetrics.transport.entropic_problem import mean_cost
-from probmetrics.transport.fused_sweeps import FusedSweeper, why_not_fused
+from probmetrics.transport.fused_sweeps import fused_sweeper
 from probmetrics.transport.marginals import Marginal, Update
 from probmetrics.transport.semidual import ARMIJO, SHRINKS, QuasiNewton
 from probmetrics.transport.starting import coarsened, gaussian_start, refined
@@ -65,12 +65,9 @@ def make_sweeper(
     backend = backend if problem.ranks is None else "tiled"
     fits = size <= KEPT_BYTES or (d >= WIDE and size <= WIDE_BYTES)
     kept = fits if backend == "auto" else backend == "dense"
-    streamed = not kept and backend == "auto" and problem.x.is_cuda
-    if backend == "fused" or (streamed and why_not_fused(problem) is None):
-        fused = FusedSweeper(problem, epsilon)
-        # float64 has no fused product: its differences pay in few coordinates only
-        if backend == "fused" or fused.dtype == torch.float32 or d <= CARRIED:
-            return fused
+    fused = None if kept else fused_sweeper(problem, epsilon, backend)
+    if fused is not None:
+        return fused
     cheap = not kept and batch == 1 and d <= CARRIED and type(problem.ground) is SqEuclidean
     return Sweeper(problem, epsilon, kept=kept, carried=moving if cheap else (False, False))
 

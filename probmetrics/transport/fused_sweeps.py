@@ -5,7 +5,7 @@ from torch import Tensor
 
 from probmetrics.pairwise.fused import reduce_fused, unavailable
 from probmetrics.pairwise.fused_forms import fused_forms
-from probmetrics.pairwise.fused_launch import Plan, Samples
+from probmetrics.pairwise.fused_launch import DIRECT, Plan, Samples
 from probmetrics.pairwise.reductions import LogSumExp
 from probmetrics.transport.marginals import Update
 from probmetrics.transport.sweeps import LOG2E, EntropicProblem, Sweeper
@@ -16,6 +16,17 @@ def why_not_fused(problem: EntropicProblem) -> str | None:
     if problem.ranks is not None:
         return "ranks share passes over tiles"
     return unavailable(problem.ground, LogSumExp(), problem.x)
+
+
+def fused_sweeper(problem: EntropicProblem, epsilon: Tensor, backend: str) -> "FusedSweeper | None":
+    """A sweeper by the fused kernels where that was asked for, or "auto" takes it to pay."""
+    if backend == "fused":
+        return FusedSweeper(problem, epsilon)
+    if backend != "auto" or not problem.x.is_cuda or why_not_fused(problem) is not None:
+        return None
+    made = FusedSweeper(problem, epsilon)
+    # float64 has no fused product: its differences pay in few coordinates only
+    return made if made.dtype == torch.float32 or made.pairs.d <= DIRECT else None
 
 
 class FusedSweeper(Sweeper):
