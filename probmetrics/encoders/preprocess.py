@@ -30,7 +30,8 @@ def pixels(batch: Any, value_range: tuple[float, float] | None = None) -> Tensor
     if images.ndim != 4:
         raise ValueError(
             f"images must have shape (n, height, width, c), got {tuple(images.shape)}; where "
-            "arrays are read, they hold images if they are uint8 or image_size (--image-size) says so"
+            "arrays are read, they hold images if they are uint8 or image_size (--image-size) is "
+            "given"
         )
     if images.shape[1] not in (1, 3) and images.shape[-1] in (1, 3):
         images = images.permute(0, 3, 1, 2)
