@@ -106,9 +106,10 @@ axis.legend(frameon=False)
 
 # %%
 # **Is that order chance?** ``rank_models`` orders by a distance and tests neighbours in rank:
-# models that it cannot tell apart share a rank.
+# models that it cannot tell apart share a rank. Given the training set, it names the copier.
 ranked = {name: features[name].numpy() for name in samples}
-print(pm.rank_models(unseen.numpy(), ranked, permutations=199, max_samples=600, progress=False))
+options = {"permutations": 199, "max_samples": 600, "progress": False}
+print(pm.rank_models(unseen.numpy(), ranked, train=seen.numpy(), **options))
 
 # %%
 # **What the memorisation metrics say.** They look at the training set too. Authenticity is the
