@@ -26,7 +26,7 @@ def draw(rng, n=30, m=30, d=5, shift=0.0, scale=1.0):
 def test_members_are_the_kernels_and_the_energy_distance():
     x, y = draw(np.random.default_rng(0), 20, 25, shift=0.3)
     result = fused_test(x, y, permutations=199, generator=0)
-    assert len(result.details["kernels"]) == 23
+    assert len(result.details["kernels"]) == 21
     assert isinstance(result.details["kernels"][-1], Scaled)
     energy = energy_test(x, y, unbiased=True, permutations=199, generator=0)
     assert result.details["values"][-1] == pytest.approx(
@@ -34,7 +34,10 @@ def test_members_are_the_kernels_and_the_energy_distance():
     )
     assert result.details["pvalues"][-1] == energy.pvalue
     aggregated = mmd_aggregated_test(x, y, permutations=199, generator=0)
-    np.testing.assert_array_equal(result.details["pvalues"][:20], aggregated.details["pvalues"])
+    kept = np.r_[0:10, 12:20]  # all Gaussians, and Laplacians but the two finest
+    np.testing.assert_array_equal(
+        result.details["pvalues"][:18], aggregated.details["pvalues"][kept]
+    )
     assert min(result.details["adjusted"]) >= min(result.details["pvalues"])
 
 

@@ -74,8 +74,8 @@ def fused_test(
         ValueError: Fewer than two points, NaN, different d or columns.
 
     Notes:
-        Time K (N²/2)(d + B) flops for K ≤ 2 · bandwidths − ⌊bandwidths / 5⌋ + 4 kernels, exact at any sample size.
-        No bandwidth sees the labels.
+        Time K (N²/2)(d + B) flops for K ≤ 2 · bandwidths − ⌊bandwidths / 5⌋ + 4 kernels, exact at
+        any sample size. No bandwidth sees the labels.
 
     Example:
         >>> import torch
