@@ -18,6 +18,7 @@ from probmetrics.encoders.preprocess import pixels
 from probmetrics.metrics import authenticity
 from probmetrics.report import compare, rank_models
 from probmetrics.report.page import as_html
+from probmetrics.uncertainty import estimate
 
 quick = functools.partial(compare, permutations=49, progress=False)
 
@@ -233,6 +234,18 @@ def test_mifid_of_both_samples_and_of_the_training_set():
     assert score.low < score.value < score.high
     copied = quick(real, train[:80] * 1.0001, train=train, metrics="frechet").copying
     assert next(s for s in copied.scores if s.name == "mifid").value > 100 * score.value
+
+
+def test_mifid_without_a_penalty_has_the_interval_of_the_distance():
+    """Its bias too: fewer rows than columns."""
+    rng = np.random.default_rng(0)
+    train, real, fake = rng.normal(size=(3, 15, 20))
+    result = quick(real, fake + 0.5, train=train, metrics="mifid")
+    score = next(s for s in result.copying.scores if s.name == "mifid")
+    plain = estimate(frechet_distance, train, fake + 0.5, generator=0)
+    assert plain.bias > 0
+    found = (score.value, score.low, score.high)
+    assert found == pytest.approx((plain.value, plain.low, plain.high), rel=1e-6)
 
 
 def test_one_column_has_no_angles_and_no_mifid():

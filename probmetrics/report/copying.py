@@ -218,14 +218,23 @@ def _copies(names: Names, share: Any, unseen: Any, m: int, level: float) -> Copy
 
 
 def _mifid(y: Tensor, unseen: Tensor, train: Tensor, level: float, seed: int) -> list[CopyScore]:
-    """The memorisation-informed Fréchet distance; none of one row or column."""
+    """The memorisation-informed Fréchet distance; none of one row or column.
+
+    Its bias is that of the Fréchet distance, divided by the same penalty.
+    """
+    from probmetrics._interval import normal_interval
+    from probmetrics.gaussian import frechet_distance
     from probmetrics.uncertainty import estimate
 
     if min(*y.shape, len(train)) < 2:
         return []
     train = train.double()
-    found = estimate(
-        _penalised, train, _beside(y, train), level=level, method="influence", generator=seed
+    options: dict[str, Any] = {"level": level, "method": "influence", "generator": seed}
+    found = estimate(_penalised, train, _beside(y, train), **options)
+    plain = estimate(frechet_distance, train, y.double(), **options)
+    bias = plain.bias * (found.value / plain.value.clamp_min(torch.finfo(torch.float64).tiny))
+    found = normal_interval(
+        found.value, found.standard_error, method="influence", level=level, bias=bias
     )
     theirs = float(_penalised(train, _beside(unseen, train))) if len(unseen) > 1 else None
     value, low, high = (float(part) for part in (found.value, found.low, found.high))
