@@ -423,3 +423,18 @@ def test_a_measure_with_itself_starts_from_its_gaussian(d):
     epsilon = torch.tensor([0.3, 2.0], dtype=torch.float64)
     f, g = gaussian_start(own, epsilon)
     torch.testing.assert_close(own_start(own, epsilon), 0.5 * (f + g), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [100, 800])
+def test_the_divergence_is_that_of_three_problems(n):
+    """Whether or not the measures' own problems are solved side by side."""
+    x, y = draw(n, 2), draw(n, 2, seed=1) + 0.5
+    options = {"epsilon": 0.3, "tolerance": 1e-9}
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = float(sinkhorn_divergence(x, y, **options))
+    finally:
+        torch.set_num_threads(before)
+    own = sum(float(sinkhorn(z, z.clone(), **options).value) for z in (x, y))
+    assert found == pytest.approx(float(sinkhorn(x, y, **options).value) - 0.5 * own, rel=1e-7)

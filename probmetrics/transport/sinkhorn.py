@@ -21,7 +21,7 @@ from probmetrics.transport.envelope import unit
 from probmetrics.transport.fused_sweeps import why_not_fused
 from probmetrics.transport.marginals import Marginal, marginals
 from probmetrics.transport.plan import Transport
-from probmetrics.transport.symmetric import solve_symmetric
+from probmetrics.transport.symmetric import solve_each
 
 SHARE = 0.05  # ε for None: this share of the mean cost
 FINEST = 4.0  # smallest ε, in units of rounding at the mean cost
@@ -193,9 +193,9 @@ def sinkhorn_divergence(
     warn_unless_converged(solution, tolerance)
     value = dual_value(p, solution, task.epsilon, sides)
     total = envelope(p, solution, task.epsilon, sides, value)
-    for points, weights in ((p.x, p.a), (p.y, p.b)):
-        own = EntropicProblem(p.ground, points, points, weights, weights, p.ranks)
-        alone = solve_symmetric(own.detached(), task.epsilon, sides[0], **options)
+    ends = ((p.x, p.a), (p.y, p.b))
+    owns = [EntropicProblem(p.ground, z, z, w, w, p.ranks) for z, w in ends]
+    for own, alone in zip(owns, solve_each(owns, task.epsilon, sides[0], **options), strict=True):
         warn_unless_converged(alone, tolerance)
         value = dual_value(own, alone, task.epsilon, sides)
         total = total - 0.5 * envelope(own, alone, task.epsilon, sides, value)
