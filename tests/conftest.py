@@ -4,7 +4,9 @@ import functools
 import importlib
 import importlib.util
 import os
+import signal
 import sys
+import threading
 
 import jaxtyping
 import pytest
@@ -12,6 +14,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+if threading.current_thread() is threading.main_thread():
+    # Shells start background jobs deaf to Ctrl-C, which some tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 collect_ignore = ["fixtures"]  # the scripts there need the peers whose numbers they record
 
 # Every annotated function of the package is checked against its jaxtyping annotations while the
