@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from probmetrics import cli_evaluation, cli_training
+from probmetrics.cli_options import ImageSize, Key, Scale
 
 if TYPE_CHECKING:
     from probmetrics.report import Comparison
@@ -111,17 +112,9 @@ def compare(
     permutations: Annotated[int, typer.Option(help="Random labelings per test.")] = 999,
     level: Annotated[float, typer.Option(help="Confidence level; tests use one less it.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Same seed, same answer.")] = 0,
-    scale: Annotated[
-        bool | None,
-        typer.Option(
-            "--scale/--no-scale",
-            help="Divide columns by their pooled standard deviation; by default for tables only.",
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Resize images to this many pixels a side.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Array to read from .npz and .pt files.")] = None,
+    scale: Scale = None,
+    image_size: ImageSize = None,
+    key: Key = None,
     skip_corrupt: Annotated[
         bool, typer.Option(help="Leave out images that cannot be decoded, and count them.")
     ] = False,

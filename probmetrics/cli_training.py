@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from probmetrics.cli_options import ImageSize
+
 if TYPE_CHECKING:
     from probmetrics.models.history import History
 
@@ -60,9 +62,7 @@ def train(
     clip: Annotated[float | None, typer.Option(help="Largest norm of a gradient.")] = None,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
-    image_size: Annotated[
-        int | None, typer.Option(help="Resize images to this many pixels a side.")
-    ] = None,
+    image_size: ImageSize = None,
     max_samples: Annotated[int | None, typer.Option(help="Most rows to train on.")] = None,
     every: Annotated[int, typer.Option(help="Steps between pictures and checkpoints.")] = 200,
     grid: Annotated[

@@ -37,11 +37,13 @@ MAY_IMPORT = {
     "losses": USES,
     "models": DOORS | {"losses", "data"},
     "report": USES | {"sketches", "twosample", "metrics", "losses", "models", "data", "encoders"},
-    "cli_training": {"report", "models"},
-    "cli_evaluation": {"report"},
+    "cli_options": set(),
+    "cli_training": {"cli_options", "report", "models"},
+    "cli_evaluation": {"cli_options", "report"},
     "cli": USES
     | {
         "cli_evaluation",
+        "cli_options",
         "cli_training",
         "report",
         "data",
