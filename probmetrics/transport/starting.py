@@ -53,9 +53,7 @@ def gaussian_start(problem: EntropicProblem, epsilon: Tensor) -> tuple[Tensor, T
         spread = (var_x + var_y).mean(-1, keepdim=True)
         ridge = RIDGE * spread + torch.where(spread > 0, 0.0, 1.0)
         var_x, var_y = var_x + ridge, var_y + ridge
-        u = (((0.25 * eps).square() + var_x * var_y).sqrt() - 0.25 * eps) / var_x
-        v = u * var_x / var_y
-        c = 0.5 * epsilon * torch.log1p(2.0 * var_y * v / eps).sum((-1, -2))
+        u, v, c = _along_axes(var_x, var_y, epsilon)
         f = (square_x @ (1.0 - u).to(x.dtype).mT + 2.0 * x @ delta.mT).squeeze(-1)
         g = (square_y @ (1.0 - v).to(y.dtype).mT - 2.0 * y @ delta.mT).squeeze(-1)
     f, g = f.double() + c.unsqueeze(-1), g.double() + delta.double().square().sum(-1)
@@ -63,27 +61,35 @@ def gaussian_start(problem: EntropicProblem, epsilon: Tensor) -> tuple[Tensor, T
 
 
 def own_start(problem: EntropicProblem, epsilon: Tensor) -> Tensor:
-    """The potential of a Gaussian with itself, f = g, as in ``gaussian_start``: axis by axis.
+    """The potential of a Gaussian with itself, f = g, as in ``gaussian_start``.
 
-    In the eigenvectors of the covariance, whose values are λ, U has the values
-    (1 + (ε/4λ)²)^{½} − ε/4λ, and the constant c is shared by both sides.
+    Along the eigenvectors of its covariance; the constant c is shared by both sides.
     """
     x, mean, w = _centred(problem.x, problem.a)
-    eps, d = epsilon[:, None], x.shape[-1]
+    d = x.shape[-1]
     if len(x) * d**3 <= MATRIX_WORK:
         spread, axes = torch.linalg.eigh(((w.unsqueeze(-1) * x).mT @ x).double())
         along = (x @ axes.to(x.dtype)).square()
     else:
         along = x.square()
         spread = (w.unsqueeze(-2) @ along).squeeze(-2).double()
-    scale = spread.clamp_min(0.0).mean(-1, keepdim=True)
-    quarter = 0.25 * eps / (spread.clamp_min(0.0) + RIDGE * scale + (scale == 0))
-    u = 1.0 / ((1.0 + quarter.square()).sqrt() + quarter)  # √(1 + q²) − q without cancellation
-    c = 0.5 * epsilon * torch.log1p(0.5 * u / quarter).sum(-1)
-    f = (along @ (1.0 - u).to(x.dtype).unsqueeze(-1)).squeeze(-1).double() + 0.5 * c.unsqueeze(-1)
+    spread = spread.clamp_min(0.0).unsqueeze(-2)
+    scale = spread.mean(-1, keepdim=True)
+    spread = spread + torch.where(scale > 0, RIDGE * scale, 1.0)
+    u, _, c = _along_axes(spread, spread, epsilon)
+    f = (along @ (1.0 - u).to(x.dtype).mT).squeeze(-1).double() + 0.5 * c.unsqueeze(-1)
     longest = _longest(x, x, torch.zeros_like(mean))
     tamed: Tensor = f.clamp(-longest, longest)
     return tamed
+
+
+def _along_axes(var_x: Tensor, var_y: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """U, V, c of ``gaussian_start`` for diagonal covariances var_x and var_y, shape (B, 1, d)."""
+    quarter = 0.25 * epsilon[:, None, None]
+    whole = (quarter.square() + var_x * var_y).sqrt() + quarter
+    u, v = var_y / whole, var_x / whole  # U = (√(AB + (ε/4)²) − ε/4) / A, without cancellation
+    c = 0.5 * epsilon * torch.log1p(0.5 * var_y * v / quarter).sum((-1, -2))
+    return u, v, c
 
 
 def _longest(x: Tensor, y: Tensor, delta: Tensor) -> Tensor:
