@@ -232,8 +232,6 @@ def test_a_penalty_of_nan_is_nan():
 def test_tiles_multiply_exactly_whatever_networks_do(newer, monkeypatch):
     """TF32 would cost a squared distance a thousandth of ‖x‖²."""
     switch = torch.backends.cuda.matmul
-    if newer and not hasattr(switch, "fp32_precision"):
-        pytest.skip("an older torch")
     usual, seen = torch.mm, []
 
     def spy(*args, **kwargs):

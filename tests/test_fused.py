@@ -266,8 +266,6 @@ def test_the_newer_switches_for_products_are_understood(device):
     """Torch raises an error for whoever asks the older ones then."""
     x, y, w = problem(d=20, dtype=torch.float32)
     switch = torch.backends.cuda.matmul
-    if not hasattr(switch, "fp32_precision"):
-        pytest.skip("an older torch")
     (form,) = fused.fused_forms(Gaussian(0.8), 20)
     try:
         for value, wanted in (("ieee", "ieee"), ("tf32", "tf32")):
