@@ -211,7 +211,7 @@ def kernel_calls(place):
     for d in (4, 16, 64, 256):
         x, y = (z.float() for z in place.cloud(16_000, d))
         (form,) = fused_forms(Gaussian(math.sqrt(d)), d)
-        samples = Samples(form, x[None], y[None])
+        samples, own = Samples(form, x[None], y[None]), Samples(form, x[None], x[None])
         ones = x.new_ones(1, len(x), 1)
         zero, one = x.new_zeros(1, len(x)), x.new_ones(1)
         calls = {
@@ -219,6 +219,10 @@ def kernel_calls(place):
             "pull": partial(samples.pull, ones, ones),
             "log_sum_exp": partial(samples.log_sum_exp, zero, one),
             "k_smallest": partial(samples.k_smallest, 5, zero, one, skip=False),
+            "count_within": partial(samples.count_within, zero, zero, one),
+            "mirrored_weighted_sum": partial(own.weighted_sum, ones),
+            "mirrored_log_sum_exp": partial(own.log_sum_exp, zero, one),
+            "mirrored_count_within": partial(own.count_within, zero, zero, one),
         }
         for name, call in calls.items():
             yield name, samples.product, d, call

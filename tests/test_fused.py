@@ -66,7 +66,7 @@ GROUNDS = [
     2.5 * Matern(1.5),
 ]
 FEW = [Gaussian(0.8), Laplacian(0.9, norm=1), Distance(), -2.0 * InverseMultiquadric(1.4)]
-KERNELS = Path(fused.__file__).with_name("fused_kernels.py")
+KERNELS = ["fused_tiles", "fused_kernels", "fused_mirrored"]
 GPU = pytest.param(
     "cuda",
     marks=[
@@ -79,17 +79,23 @@ GPU = pytest.param(
 @pytest.fixture(scope="module")
 def kernels():
     """The kernels without the shape checks of the tests, whose wrappers Triton cannot read."""
-    spec = importlib.util.spec_from_file_location("fused_kernels_alone", KERNELS)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in KERNELS:
+            full = f"probmetrics.pairwise.{name}"
+            file = Path(fused.__file__).with_name(f"{name}.py")
+            spec = importlib.util.spec_from_file_location(full, file)
+            module = importlib.util.module_from_spec(spec)
+            patch.setitem(sys.modules, full, module)
+            spec.loader.exec_module(module)
+            found |= vars(module)
+    return found
 
 
 @pytest.fixture(params=["cpu"] if INTERPRETING else [GPU])
 def device(request, kernels, monkeypatch):
     """Where to run: small blocks under the interpreter, so that few points span several."""
-    monkeypatch.setattr(fused_launch, "kernels", lambda: kernels)
+    monkeypatch.setattr(fused_launch, "kernel", lambda name: kernels[f"{name}_kernel"])
     if INTERPRETING:
         small = fused_table.Blocks(16, 32, 16, 4, 1)
         monkeypatch.setattr(fused_launch, "blocks_for", lambda *a, **k: small)
@@ -194,20 +200,40 @@ def test_batches_with_options_of_their_own(device):
     agree(Euclidean(), lambda: CountWithin(column_radius=w.to(device)), (x, y), device)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_sample_with_itself_and_its_ties(dtype, device):
-    x = problem(n=35, d=2 if dtype == torch.float64 else 12, dtype=dtype)[0]
-    x[20], x[34] = x[3], x[3]
-    w = draw(35, dtype=dtype, seed=3).abs()
+@pytest.mark.parametrize(
+    ("dtype", "processors"), [(torch.float64, 1), (torch.float64, 3), (torch.float32, 64)]
+)
+def test_a_sample_with_itself_and_its_ties(dtype, processors, device, monkeypatch):
+    monkeypatch.setattr(fused_launch, "processors", lambda device: processors)
+    x = problem(n=75, d=2 if dtype == torch.float64 else 12, dtype=dtype)[0]
+    x[20], x[74] = x[3], x[3]
+    w = draw(75, dtype=dtype, seed=3).abs()
+    v = draw(75, dtype=dtype, seed=4).abs()
+    options = {"same": True, "wide": True, "atol": 2e-5}
     for ground in (Euclidean(), Gaussian(0.8)):
-        agree(ground, lambda w: WeightedSum(w), (x, x, w), device, same=True, wide=True, atol=2e-5)
+        agree(ground, lambda w: WeightedSum(w), (x, x, w), device, **options)
+        agree(ground, lambda o: LogSumExp(o, -1.3), (x, x, w), device, **options)
+        agree(ground, lambda a, b: Total(a, b), (x, x, w, v), device, **options)
         # one tensor as rows and columns is the symmetric case
-        agree(ground, lambda a: Total(a, a), (x, x, w), device, same=True, wide=True, atol=2e-5)
+        agree(ground, lambda a: Total(a, a), (x, x, w), device, **options)
+    agree(Distance(), lambda o: LogSumExp(o, 0.4), (x, x, w), device, **options)
+    columns = draw(75, 3, dtype=dtype, seed=6)
+    agree(Gaussian(0.8), lambda w: WeightedSum(w, columns=True), (x, x, columns), device, **options)
+    w[:40] = -torch.inf  # a stripe without mass
+    agree(SqEuclidean(), lambda: LogSumExp(w.to(device), -1.3), (x, x), device, **options)
+    counts = [
+        (CountWithin(1.1), CountWithin(1.1)),
+        (CountWithin(v.to(device)), CountWithin(v)),
+        (CountWithin(column_radius=v.to(device)), CountWithin(column_radius=v)),
+    ]
+    for there, here in counts:
+        found = reduce_pairs(Euclidean(), there, x.to(device), backend="fused")
+        assert found.tolist() == reduce_pairs(Euclidean(), here, x, backend="dense").tolist()
     values, indices = reduce_pairs(
         Euclidean(), KSmallest(2, skip_self=True), x.to(device), backend="fused"
     )
-    assert (indices.cpu() != torch.arange(35).unsqueeze(-1)).all()
-    assert set(indices[3].tolist()) == {20, 34}
+    assert (indices.cpu() != torch.arange(75).unsqueeze(-1)).all()
+    assert set(indices[3].tolist()) == {20, 74}
     assert values[3].tolist() == [0.0, 0.0]
 
 
@@ -445,25 +471,33 @@ def test_measured_blocks_are_kept_in_a_file(tmp_path, monkeypatch):
 
 
 COMPILE = """
+import re
+
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from probmetrics.pairwise import fused_kernels, fused_table
+from probmetrics.pairwise import fused_kernels, fused_mirrored, fused_table
 
-sizes = {"batch", "n", "m", "d", "c", "k", "span"}
-wide = {"weighted_sum", "log_sum_exp"}
+sizes = {"batch", "n", "m", "d", "c", "k", "span", "pairs"}
+wide = {"weighted_sum", "log_sum_exp", "mirrored_weighted_sum"}
+whole = {"count_within", "mirrored_count_within"}
 done = set()
-own = {"weighted_sum": dict(PLAN=True, HALF=True, WIDTH=16), "pull": dict(PLAN=True, WIDTH=64),
-       "k_smallest": dict(SKIP=True, WIDTH=8), "log_sum_exp": {}, "count_within": {}}
+own = {"weighted_sum": dict(PLAN=True, HALF=True, WIDTH=16),
+       "pull": dict(PLAN=True, BOTH=True, WIDTH=64),
+       "k_smallest": dict(SKIP=True, WIDTH=8), "log_sum_exp": {}, "count_within": {},
+       "mirrored_weighted_sum": dict(WIDTH=16), "mirrored_log_sum_exp": {},
+       "mirrored_count_within": {}}
 for name, choices in [*own.items(), ("pull", own["pull"])]:
-    kernel = getattr(fused_kernels, name + "_kernel")
+    module = fused_mirrored if name.startswith("mirrored") else fused_kernels
+    kernel = getattr(module, name + "_kernel")
     blocks = fused_table.TABLE.get((name, True), fused_table.Blocks())
     choices |= dict(KIND=4, POWER=2.5, SAME=True, L1=False, PRODUCT=True, PRECISION="ieee",
                     ROWS=blocks.rows, COLUMNS=blocks.columns, DEPTH=32, CHUNKS=2)
     types = {}
     for argument in kernel.arg_names:
-        kind = "*fp64" if name in wide else "*i64" if name == "count_within" else "*fp32"
-        kind = kind if argument == "out" else "*i64" if argument == "indices" else "*fp32"
+        kind = "*fp64" if name in wide else "*i64" if name in whole else "*fp32"
+        kind = kind if argument == "out" else "*fp64" if argument == "masses" else "*fp32"
+        kind = "*i64" if argument in ("indices", "firsts", "seconds") else kind
         kind = "i32" if argument in sizes else kind
         if name in done and argument in ("x", "y"):
             kind = "*bf16"  # which the interpreter cannot multiply
@@ -475,7 +509,8 @@ for name, choices in [*own.items(), ("pull", own["pull"])]:
     assert made.asm["cubin"], name
     assert made.metadata.shared <= 48 * 1024, "every device has as much"
     done.add(name)
-    assert "atom." not in made.asm["ptx"] and "red." not in made.asm["ptx"].replace("shared.", "")
+    atomics = re.search(r"^\\s*(@\\S+\\s+)?(atom|red)[.]", made.asm["ptx"], re.MULTILINE)
+    assert atomics is None, atomics
     print(name)
 """
 
@@ -486,4 +521,4 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here():
         [sys.executable, "-c", COMPILE], capture_output=True, text=True, env=plain, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.split()) == 6
+    assert len(done.stdout.split()) == 9

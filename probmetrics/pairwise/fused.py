@@ -159,7 +159,10 @@ def _neighbors(
 
 
 class FusedWeightedSum(torch.autograd.Function):
-    """Σ_j G_ij w_jc without the terms in one point, float64, shape (B, n, c)."""
+    """Σ_j G_ij w_jc without the terms in one point, float64, shape (B, n, c).
+
+    For a sample with itself the gradient in x is that through rows and columns, from one sweep.
+    """
 
     @staticmethod
     def forward(ctx: Any, form: Form, same: bool, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
@@ -176,8 +179,8 @@ class FusedWeightedSum(torch.autograd.Function):
         dx = dy = dw = None
         with torch.no_grad():
             if need_x:
-                dx = samples.pull(g_, w_).mul_(factor)
-            if need_y:
+                dx = samples.pull(g_, w_, both=samples.same).mul_(factor)
+            if need_y and not samples.same:
                 dy = samples.swapped().pull(w_, g_).mul_(factor)
             if need_w:
                 dw = samples.swapped().weighted_sum(g_).mul_(factor)
@@ -188,8 +191,7 @@ class FusedTotal(torch.autograd.Function):
     """Σ_ij a_i G_ij b_j without the terms in one point, float64, shape (B,).
 
     With ``symmetric`` the samples and the weights are one: the value takes the tiles on and above
-    the diagonal, and the gradient one sweep in place of two. There is no second writer that the
-    mirrored half would need, hence no atomic addition.
+    the diagonal, and the gradient one sweep in place of two.
     """
 
     @staticmethod
@@ -220,10 +222,10 @@ class FusedTotal(torch.autograd.Function):
         dx = dy = da = db = None
         with torch.no_grad():
             if need_x:
-                dx = samples.pull(rows, columns) * scale
+                dx = samples.pull(rows, columns, both=samples.same and not ctx.symmetric) * scale
             if need_a:
                 da = (samples.weighted_sum(columns) * scale).squeeze(-1)
-            if need_y:
+            if need_y and not samples.same:
                 dy = samples.swapped().pull(columns, rows) * scale
             if need_b:
                 db = (samples.swapped().weighted_sum(rows) * scale).squeeze(-1)
@@ -260,8 +262,8 @@ class FusedLogSumExp(torch.autograd.Function):
         dx = dy = do = None
         with torch.no_grad():
             if need_x:
-                dx = samples.pull(rows, columns, plan) * scales
-            if need_y:
+                dx = samples.pull(rows, columns, plan, both=samples.same) * scales
+            if need_y and not samples.same:
                 dy = samples.swapped().pull(columns, rows, plan.swapped()) * scales
             if need_offset:
                 do = samples.swapped().weighted_sum(rows, plan.swapped()).squeeze(-1)

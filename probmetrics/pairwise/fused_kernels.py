@@ -1,8 +1,6 @@
 """Triton kernels that fold the matrix of pairs without leaving the registers of a GPU.
 
-Points arrive centred and in units of the ground's length, so that a profile is a function of
-s = ‖x − y‖² (or ‖x − y‖₁) alone; ``profile`` and ``slope`` mirror pairwise/costs.py and kernels.py,
-the reference. A program owns a block of rows and visits the columns in order; no two programs
+A program owns a block of rows and visits the columns in order; no two programs
 write to one place, so that results do not vary from run to run.
 
 Arguments that all kernels share:
@@ -17,132 +15,16 @@ Arguments that all kernels share:
 import triton
 import triton.language as tl
 
-from probmetrics.pairwise.fused_forms import Kind
-
-IDENTITY = tl.constexpr(int(Kind.IDENTITY))
-POWER_OF = tl.constexpr(int(Kind.POWER_OF))
-EXPONENTIAL = tl.constexpr(int(Kind.EXPONENTIAL))
-ROOT_EXPONENTIAL = tl.constexpr(int(Kind.ROOT_EXPONENTIAL))
-MATERN = tl.constexpr(int(Kind.MATERN))
-LOG2E = tl.constexpr(1.4426950408889634)
-LN2 = tl.constexpr(0.6931471805599453)
-
-
-@triton.jit
-def _inverse_power(s, EXPONENT: tl.constexpr):
-    """(1 + s)^−EXPONENT."""
-    base = 1.0 + s
-    if EXPONENT == 1.0:
-        value = 1.0 / base
-    elif EXPONENT == 2.0:
-        value = 1.0 / (base * base)
-    elif EXPONENT == 0.5:
-        value = 1.0 / tl.sqrt(base)
-    else:
-        value = tl.exp2(tl.log2(base) * -EXPONENT)
-    return value
-
-
-@triton.jit
-def _power(s, EXPONENT: tl.constexpr):
-    """s^EXPONENT for s ≥ 0, zero at s = 0 whatever the exponent; NaN stays NaN."""
-    above = s != 0.0
-    safe = tl.where(above, s, 1.0)
-    if EXPONENT == 0.5:
-        value = tl.sqrt(safe)
-    elif EXPONENT == -0.5:
-        value = 1.0 / tl.sqrt(safe)
-    else:
-        value = tl.exp2(tl.log2(safe) * EXPONENT)
-    return tl.where(above, value, 0.0)
-
-
-@triton.jit
-def profile(s, KIND: tl.constexpr, POWER: tl.constexpr):
-    """The ground as a function of s."""
-    if KIND == IDENTITY:
-        value = s
-    elif KIND == POWER_OF:
-        value = _power(s, POWER)
-    elif KIND == EXPONENTIAL:
-        value = tl.exp2(-s)
-    elif KIND == ROOT_EXPONENTIAL:
-        value = tl.exp2(-tl.sqrt(s))
-    elif KIND == MATERN:
-        u = tl.sqrt(s)
-        bracket = 1.0 + u
-        if POWER == 2.5:
-            bracket += s / 3.0
-        value = bracket * tl.exp2(u * -LOG2E)
-    else:
-        value = _inverse_power(s, POWER)
-    return value
-
-
-@triton.jit
-def slope(s, KIND: tl.constexpr, POWER: tl.constexpr):
-    """Derivative of ``profile`` in s; zero at the kink of a distance."""
-    if KIND == IDENTITY:
-        value = s * 0.0 + 1.0
-    elif KIND == POWER_OF:
-        value = _power(s, POWER - 1.0) * POWER
-    elif KIND == EXPONENTIAL:
-        value = tl.exp2(-s) * -LN2
-    elif KIND == ROOT_EXPONENTIAL:
-        u = tl.sqrt(s)
-        value = tl.where(u == 0.0, 0.0, tl.exp2(-u) * (-0.5 * LN2) / tl.where(u == 0.0, 1.0, u))
-    elif KIND == MATERN:
-        u = tl.sqrt(s)
-        value = -0.5 * tl.exp2(u * -LOG2E)
-        if POWER == 2.5:
-            value *= (1.0 + u) / 3.0
-    else:
-        value = _inverse_power(s, POWER + 1.0) * -POWER
-    return value
-
-
-@triton.jit
-def _arguments(
-    x, y, xx, yy, i, j, n, m, d,
-    SAME: tl.constexpr, L1: tl.constexpr, PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
-):  # fmt: skip
-    """The tile of s for rows i and columns j of one problem."""
-    dtype = xx.dtype.element_ty
-    row, column = i < n, j < m
-    s = tl.zeros((ROWS, COLUMNS), dtype)
-    if PRODUCT:
-        for chunk in range(CHUNKS):
-            k = chunk * DEPTH + tl.arange(0, DEPTH)
-            left = tl.load(
-                x + i[:, None] * d + k[None, :], mask=row[:, None] & (k < d)[None, :], other=0.0
-            )
-            right = tl.load(
-                y + j[None, :] * d + k[:, None], mask=column[None, :] & (k < d)[:, None], other=0.0
-            )
-            s = tl.dot(left, right, s, input_precision=PRECISION)
-        norms = tl.load(xx + i, mask=row, other=0.0)[:, None]
-        norms += tl.load(yy + j, mask=column, other=0.0)[None, :]
-        s = norms - 2.0 * s
-        s = tl.where(s < 0.0, 0.0, s)  # not a maximum, which would hide a NaN
-        if SAME:
-            s = tl.where(i[:, None] == j[None, :], 0.0, s)
-    else:
-        for k in range(d):
-            left = tl.load(x + i * d + k, mask=row, other=0.0)
-            right = tl.load(y + j * d + k, mask=column, other=0.0)
-            gap = left[:, None] - right[None, :]
-            s += tl.abs(gap) if L1 else gap * gap
-    return s
-
-
-@triton.jit
-def _plan(s, row_exponent, column_exponent, scale, i, j, n, m,
-          KIND: tl.constexpr, POWER: tl.constexpr):  # fmt: skip
-    """2^(row + scale · G + column), zero beyond the last column."""
-    rows = tl.load(row_exponent + i, mask=i < n, other=0.0)
-    columns = tl.load(column_exponent + j, mask=j < m, other=-float("inf"))
-    return tl.exp2(scale * profile(s, KIND, POWER) + rows[:, None] + columns[None, :])
+from probmetrics.pairwise.fused_tiles import (
+    LN2,
+    arguments,
+    exponents,
+    merge,
+    outer,
+    plan,
+    profile,
+    slope,
+)
 
 
 @triton.jit
@@ -177,10 +59,10 @@ def weighted_sum_kernel(
     totals = tl.zeros((ROWS, WIDTH), tl.float64)
     for start in range(begin, end, COLUMNS):
         j = start + tl.arange(0, COLUMNS).to(tl.int64)
-        s = _arguments(x + b * n * d, y + b * m * d, xx + b * n, yy + b * m, i, j, n, m, d,
+        s = arguments(x + b * n * d, y + b * m * d, xx + b * n, yy + b * m, i, j, n, m, d,
                        SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
         if PLAN:
-            tile = _plan(s, row_exponent + b * n, column_exponent + b * m, scale, i, j, n, m,
+            tile = plan(s, row_exponent + b * n, column_exponent + b * m, scale, i, j, n, m,
                          KIND, POWER)  # fmt: skip
         else:
             tile = profile(s, KIND, POWER)
@@ -207,7 +89,7 @@ def pull_kernel(
     x, y, xx, yy, row_exponent, column_exponent, scales, left, right, out,
     batch, n, m, d, c, span,
     KIND: tl.constexpr, POWER: tl.constexpr, SAME: tl.constexpr, L1: tl.constexpr,
-    PRODUCT: tl.constexpr, PRECISION: tl.constexpr, PLAN: tl.constexpr,
+    PRODUCT: tl.constexpr, PRECISION: tl.constexpr, PLAN: tl.constexpr, BOTH: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):  # fmt: skip
@@ -216,6 +98,7 @@ def pull_kernel(
     Args (beyond the shared ones):
         row_exponent, column_exponent, scales: As in ``weighted_sum_kernel``.
         left, right: (B, n, c), (B, m, c).
+        BOTH: With y = x, M_ij + M_ji in place of M_ij: the gradient through rows and columns.
         out: (splits, B, n, d), in the dtype of the arithmetic.
         WIDTH: Coordinates of the gradient that a program takes.
     """
@@ -234,17 +117,20 @@ def pull_kernel(
     pulled = tl.zeros((ROWS, WIDTH), dtype)
     for start in range(begin, end, COLUMNS):
         j = start + tl.arange(0, COLUMNS).to(tl.int64)
-        s = _arguments(rows, columns, xx + b * n, yy + b * m, i, j, n, m, d,
+        s = arguments(rows, columns, xx + b * n, yy + b * m, i, j, n, m, d,
                        SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
-        tile = tl.zeros((ROWS, COLUMNS), dtype)
-        for q in range(c):
-            a = tl.load(left + (b * n + i) * c + q, mask=i < n, other=0.0)
-            w = tl.load(right + (b * m + j) * c + q, mask=j < m, other=0.0)
-            tile += a[:, None] * w[None, :]
-        tile *= slope(s, KIND, POWER)
+        tile = outer(left + b * n * c, right + b * m * c, i, j, n, m, c, dtype, ROWS, COLUMNS)
         if PLAN:
-            tile *= _plan(s, row_exponent + b * n, column_exponent + b * m, scale, i, j, n, m,
+            tile *= plan(s, row_exponent + b * n, column_exponent + b * m, scale, i, j, n, m,
                           KIND, POWER)  # fmt: skip
+        if BOTH:
+            mirror = outer(right + b * n * c, left + b * n * c, i, j, n, n, c, dtype,
+                            ROWS, COLUMNS)  # fmt: skip
+            if PLAN:
+                mirror *= plan(s, column_exponent + b * n, row_exponent + b * n, scale, i, j,
+                                n, n, KIND, POWER)  # fmt: skip
+            tile += mirror
+        tile *= slope(s, KIND, POWER)
         if PRODUCT:
             inside = (j < m)[:, None] & (k < d)[None, :]
             points = tl.load(columns + j[:, None] * d + k[None, :], mask=inside, other=0.0)
@@ -296,15 +182,12 @@ def log_sum_exp_kernel(
     mass = tl.zeros((ROWS,), tl.float64)
     for start in range(begin, end, COLUMNS):
         j = start + tl.arange(0, COLUMNS).to(tl.int64)
-        s = _arguments(x + b * n * d, y + b * m * d, xx + b * n, yy + b * m, i, j, n, m, d,
+        s = arguments(x + b * n * d, y + b * m * d, xx + b * n, yy + b * m, i, j, n, m, d,
                        SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
         columns = tl.load(column_exponent + b * m + j, mask=j < m, other=-float("inf"))
         z = scale * profile(s, KIND, POWER) + columns[None, :]
-        higher = tl.maximum(top, tl.max(z, 1))
-        safe = tl.where(higher == -float("inf"), 0.0, higher)  # every column so far is left out
-        fresh = tl.sum(tl.exp2(z - safe[:, None]), 1)
-        mass = mass * tl.exp2(top - safe).to(tl.float64) + fresh.to(tl.float64)
-        top = higher
+        fresh_top, fresh = exponents(z, 1)
+        top, mass = merge(top, mass, fresh_top, fresh)
     some = mass != 0.0
     logarithm = top.to(tl.float64) + tl.log2(tl.where(some, mass, 1.0))
     value = tl.where(some, logarithm * LN2, -float("inf"))
@@ -346,7 +229,7 @@ def k_smallest_kernel(
     for start in range(begin, end, COLUMNS):
         local = tl.arange(0, COLUMNS)
         j = start + local.to(tl.int64)
-        s = _arguments(x + b * n * d, y + b * m * d, xx + b * n, yy + b * m, i, j, n, m, d,
+        s = arguments(x + b * n * d, y + b * m * d, xx + b * n, yy + b * m, i, j, n, m, d,
                        SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
         columns = tl.load(offsets + b * m + j, mask=j < m, other=0.0)
         tile = scale * profile(s, KIND, POWER) + columns[None, :]
@@ -392,7 +275,7 @@ def count_within_kernel(
     total = tl.zeros((ROWS,), tl.int64)
     for start in range(begin, end, COLUMNS):
         j = start + tl.arange(0, COLUMNS).to(tl.int64)
-        s = _arguments(x + b * n * d, y + b * m * d, xx + b * n, yy + b * m, i, j, n, m, d,
+        s = arguments(x + b * n * d, y + b * m * d, xx + b * n, yy + b * m, i, j, n, m, d,
                        SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
         columns = tl.load(column_bound + b * m + j, mask=j < m, other=0.0)
         within = scale * profile(s, KIND, POWER) < rows[:, None] + columns[None, :]

@@ -1,8 +1,8 @@
 """Two samples prepared for the fused kernels, and the launch of each kernel."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,18 +12,21 @@ from probmetrics.pairwise import products
 from probmetrics.pairwise.centring import centre_of
 from probmetrics.pairwise.fused_forms import Form
 from probmetrics.pairwise.fused_table import Blocks, blocks_for
-from probmetrics.pairwise.kernels import LOG2E
+from probmetrics.pairwise.kernels import LN2, LOG2E
 
 DIRECT = 8  # coordinates up to which differences are cheaper than a matrix product
 WARPS = 8  # of programs in float64, at least
 WAVES = 2  # programs wanted per processor before columns are split no further
+PAIRS_OF_STRIPES = 8  # programs wanted per processor for a sample with itself: they vary in size
+SLOTS = 2**28  # bytes of its partial results, beyond which it is visited as two samples
 
 
-def kernels() -> ModuleType:
-    """The kernels; importing them is what needs Triton."""
-    from probmetrics.pairwise import fused_kernels
+def kernel(name: str) -> Any:
+    """A kernel by name; importing them is what needs Triton."""
+    from probmetrics.pairwise import fused_kernels, fused_mirrored
 
-    return fused_kernels
+    module = fused_mirrored if name.startswith("mirrored") else fused_kernels
+    return getattr(module, f"{name}_kernel")
 
 
 def processors(device: torch.device) -> int:
@@ -104,6 +107,12 @@ class Samples:
         c = w.shape[-1]
         # A float64 matrix product is not everywhere; its columns are taken one by one.
         width = 1 if c == 1 or self.dtype == torch.float64 else 16 if c <= 16 else 32
+        if self.same and plan is None and not half:
+            mirrored = Mirrored(self, "mirrored_weighted_sum", cdiv(c, width))
+            if mirrored.stripes * w.numel() * 8 <= SLOTS:
+                out = w.new_zeros(mirrored.stripes, *w.shape, dtype=torch.float64)
+                mirrored(w, out, batch, n, d, c, mirrored.pairs, mirrored.span, WIDTH=width)
+                return out.sum(0)
         launch = self._launch("weighted_sum", cdiv(c, width))
         out = w.new_empty(launch.splits, batch, n, c, dtype=torch.float64)
         launch(
@@ -112,10 +121,13 @@ class Samples:
         )  # fmt: skip
         return out.sum(0)
 
-    def pull(self, left: Tensor, right: Tensor, plan: Plan | None = None) -> Tensor:
+    def pull(
+        self, left: Tensor, right: Tensor, plan: Plan | None = None, *, both: bool = False
+    ) -> Tensor:
         """Gradient in x of Σ_ijc left_ic profile_ij right_jc, shape (B, n, d).
 
-        With a plan, of Σ_ijc left_ic plan_ij profile_ij right_jc, the plan held fixed.
+        With a plan, of Σ_ijc left_ic plan_ij profile_ij right_jc, the plan held fixed. With
+        ``both``, for a sample with itself, the gradient through its rows and its columns.
         """
         batch, n, m, d = self.sizes
         left, right = (v.detach().to(self.dtype).contiguous() for v in (left, right))
@@ -124,13 +136,19 @@ class Samples:
         out = left.new_empty(launch.splits, batch, n, d)
         launch(
             *self._plan(plan), left, right, out, batch, n, m, d, left.shape[-1], launch.span,
-            PLAN=plan is not None, WIDTH=width,
+            PLAN=plan is not None, BOTH=both, WIDTH=width,
         )  # fmt: skip
         return out.sum(0).mul_(self.form.length)
 
     def log_sum_exp(self, columns: Tensor, scales: Tensor) -> Tensor:
         """ln Σ_j 2^(columns_j + scales · profile_ij), shape (B, n), in float64."""
         batch, n, m, d = self.sizes
+        if self.same:
+            mirrored = Mirrored(self, "mirrored_log_sum_exp")
+            tops = columns.new_full((mirrored.stripes, batch, n), -math.inf)
+            masses = torch.zeros_like(tops, dtype=torch.float64)
+            mirrored(columns, scales, tops, masses, batch, n, d, mirrored.pairs, mirrored.span)
+            return tops.double().mul_(LN2).add_(masses.log()).logsumexp(0)
         launch = self._launch("log_sum_exp")
         out = columns.new_empty(launch.splits, batch, n, dtype=torch.float64)
         launch(columns, scales, out, batch, n, m, d, launch.span)
@@ -155,6 +173,11 @@ class Samples:
     def count_within(self, rows: Tensor, columns: Tensor, scales: Tensor) -> Tensor:
         """Number of columns with scales · profile_ij < rows_i + columns_j, (B, n), int64."""
         batch, n, m, d = self.sizes
+        if self.same:
+            mirrored = Mirrored(self, "mirrored_count_within")
+            out = rows.new_zeros(mirrored.stripes, batch, n, dtype=torch.int64)
+            mirrored(rows, columns, scales, out, batch, n, d, mirrored.pairs, mirrored.span)
+            return out.sum(0)
         launch = self._launch("count_within")
         out = rows.new_empty(launch.splits, batch, n, dtype=torch.int64)
         launch(rows, columns, scales, out, batch, n, m, d, launch.span)
@@ -188,9 +211,8 @@ class Launch:
 
     def __call__(self, *arguments: Any, **choices: Any) -> None:
         s, b = self.samples, self.blocks
-        kernel: Any = getattr(kernels(), f"{self.name}_kernel")
         depth = min(b.depth, power_of_two(s.sizes[3], 16))
-        run: Callable[..., None] = kernel[(self.programs, self.splits, self.layers)]
+        run: Callable[..., None] = kernel(self.name)[(self.programs, self.splits, self.layers)]
         with torch.cuda.device_of(s.x):
             run(
                 s.x, s.y, s.xx, s.yy, *arguments,
@@ -199,6 +221,26 @@ class Launch:
                 ROWS=b.rows, COLUMNS=b.columns, DEPTH=depth, CHUNKS=cdiv(s.sizes[3], depth),
                 num_warps=b.warps, num_stages=b.stages, **choices,
             )  # fmt: skip
+
+
+class Mirrored(Launch):
+    """A kernel on a sample with itself, a program for each pair of stripes of its points."""
+
+    def __init__(self, samples: Samples, name: str, layers: int = 1) -> None:
+        super().__init__(samples, name, layers)
+        batch, n, _, _ = samples.sizes
+        device = samples.x.device
+        unit = max(self.blocks.rows, self.blocks.columns)  # both are powers of two
+        wanted = cdiv(PAIRS_OF_STRIPES * processors(device), batch * layers)
+        stripes = min(cdiv(n, unit), math.isqrt(2 * wanted) + 1)
+        self.span = cdiv(cdiv(n, unit), stripes) * unit
+        self.stripes = cdiv(n, self.span)
+        self.first, self.second = torch.triu_indices(self.stripes, self.stripes, device=device)
+        self.pairs = len(self.first)
+        self.programs, self.splits = batch * self.pairs, 1
+
+    def __call__(self, *arguments: Any, **choices: Any) -> None:
+        super().__call__(self.first, self.second, *arguments, **choices)
 
 
 def in_base_two(values: Tensor, dtype: torch.dtype) -> Tensor:

@@ -38,6 +38,13 @@ TABLE = {
     ("pull", False): Blocks(64, 64, 32, 8, 1),
     ("k_smallest", True): Blocks(32, 64, 32, 4, 2),
     ("k_smallest", False): Blocks(32, 64, 32, 4, 1),
+    # a tile folded both ways takes more registers than four warps have
+    ("mirrored_weighted_sum", True): Blocks(64, 64, 32, 8, 2),
+    ("mirrored_weighted_sum", False): Blocks(64, 64, 32, 8, 1),
+    ("mirrored_log_sum_exp", True): Blocks(64, 64, 32, 8, 2),
+    ("mirrored_log_sum_exp", False): Blocks(64, 64, 32, 8, 1),
+    ("mirrored_count_within", True): Blocks(64, 64, 32, 8, 2),
+    ("mirrored_count_within", False): Blocks(64, 64, 32, 8, 1),
 }
 
 

@@ -1,0 +1,187 @@
+"""Triton kernels for a sample with itself: each tile is made once and serves rows and columns.
+
+The points are cut into stripes; a program owns one pair of stripes (I, J), I ≤ J, and visits the
+tiles on and above the diagonal. What they say of the rows of I it writes to slot (J, i), what they
+say of the rows of J to slot (I, j). A slot has one writer, so that nothing is added atomically and
+results do not vary from run to run; slots are merged afterwards. Memory is stripes × n.
+
+Arguments that all kernels share, beyond those of fused_kernels.py:
+    firsts, seconds: The stripes I and J of each program of one problem, int64, (pairs).
+    span: Rows of a stripe, a multiple of ROWS and COLUMNS.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+import triton
+import triton.language as tl
+
+from probmetrics.pairwise.fused_tiles import arguments, exponents, merge, profile
+
+
+@triton.jit
+def _absorb(place, value, mask):
+    """Add to memory that this program alone writes; later reads of any of its threads see it."""
+    value += tl.load(place, mask=mask, other=0.0)
+    tl.debug_barrier()
+    tl.store(place, value, mask=mask)
+    tl.debug_barrier()
+
+
+@triton.jit
+def _absorb_exponents(tops, masses, place, top, mass, mask):
+    """Add mass · 2^top to memory that this program alone writes, kept in the same form."""
+    old = tl.load(tops + place, mask=mask, other=-float("inf"))
+    held = tl.load(masses + place, mask=mask, other=0.0)
+    tl.debug_barrier()
+    top, mass = merge(old, held, top, mass)
+    tl.store(tops + place, top, mask=mask)
+    tl.store(masses + place, mass, mask=mask)
+    tl.debug_barrier()
+
+
+@triton.jit
+def mirrored_weighted_sum_kernel(
+    x, y, xx, yy, firsts, seconds, w, out, batch, n, d, c, pairs, span,
+    KIND: tl.constexpr, POWER: tl.constexpr, SAME: tl.constexpr, L1: tl.constexpr,
+    PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):  # fmt: skip
+    """out_ic = Σ_j G_ij w_jc.
+
+    Args (beyond the shared ones):
+        w: Weights, (B, n, c).
+        out: Zeros, float64, (stripes, B, n, c).
+        WIDTH: Columns of weights that a program takes.
+    """
+    b = (tl.program_id(0) // pairs).to(tl.int64)
+    first = tl.load(firsts + tl.program_id(0) % pairs)
+    second = tl.load(seconds + tl.program_id(0) % pairs)
+    x, y, xx, yy = x + b * n * d, y + b * n * d, xx + b * n, yy + b * n
+    k = tl.program_id(2) * WIDTH + tl.arange(0, WIDTH)
+    for above in range(first * span, tl.minimum(first * span + span, n), ROWS):
+        i = above + tl.arange(0, ROWS).to(tl.int64)
+        begin = tl.maximum(second * span, (above // COLUMNS) * COLUMNS)
+        total = tl.zeros((ROWS,), tl.float64)
+        totals = tl.zeros((ROWS, WIDTH), tl.float64)
+        if WIDTH == 1:
+            mine = tl.load(w + (b * n + i) * c + tl.program_id(2), mask=i < n, other=0.0)
+        else:
+            inside = (i < n)[:, None] & (k < c)[None, :]
+            mine = tl.load(w + (b * n + i)[:, None] * c + k[None, :], mask=inside, other=0.0)
+        for start in range(begin, tl.minimum(second * span + span, n), COLUMNS):
+            j = start + tl.arange(0, COLUMNS).to(tl.int64)
+            s = arguments(x, y, xx, yy, i, j, n, n, d,
+                           SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
+            tile = profile(s, KIND, POWER)
+            tile = tl.where(j[None, :] >= i[:, None], tile, 0.0)
+            mirror = tl.where(j[None, :] > i[:, None], tile, 0.0)
+            if WIDTH == 1:
+                theirs = tl.load(w + (b * n + j) * c + tl.program_id(2), mask=j < n, other=0.0)
+                total += tl.sum(tile * theirs[None, :], 1).to(tl.float64)
+                given = tl.sum(mirror * mine[:, None], 0).to(tl.float64)
+                place = ((first * batch + b) * n + j) * c + tl.program_id(2)
+                _absorb(out + place, given, j < n)
+            else:
+                inside = (j < n)[:, None] & (k < c)[None, :]
+                theirs = tl.load(w + (b * n + j)[:, None] * c + k[None, :], mask=inside, other=0.0)
+                totals += tl.dot(tile, theirs, input_precision=PRECISION).to(tl.float64)
+                gifts = tl.dot(tl.trans(mirror), mine, input_precision=PRECISION).to(tl.float64)
+                places = ((first * batch + b) * n + j)[:, None] * c + k[None, :]
+                _absorb(out + places, gifts, inside)
+        if WIDTH == 1:
+            place = ((second * batch + b) * n + i) * c + tl.program_id(2)
+            _absorb(out + place, total, i < n)
+        else:
+            inside = (i < n)[:, None] & (k < c)[None, :]
+            places = ((second * batch + b) * n + i)[:, None] * c + k[None, :]
+            _absorb(out + places, totals, inside)
+
+
+@triton.jit
+def mirrored_log_sum_exp_kernel(
+    x, y, xx, yy, firsts, seconds, column_exponent, scales, tops, masses, batch, n, d, pairs, span,
+    KIND: tl.constexpr, POWER: tl.constexpr, SAME: tl.constexpr, L1: tl.constexpr,
+    PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
+):  # fmt: skip
+    """Σ_j 2^(column_j + scale · G_ij) = Σ masses_i · 2^tops_i over the slots.
+
+    Args (beyond the shared ones):
+        column_exponent, scales: (B, n), (B), both times log₂ e.
+        tops: −∞, in the dtype of the arithmetic, (stripes, B, n).
+        masses: Zeros, float64, (stripes, B, n).
+    """
+    b = (tl.program_id(0) // pairs).to(tl.int64)
+    first = tl.load(firsts + tl.program_id(0) % pairs)
+    second = tl.load(seconds + tl.program_id(0) % pairs)
+    x, y, xx, yy = x + b * n * d, y + b * n * d, xx + b * n, yy + b * n
+    column_exponent += b * n
+    scale = tl.load(scales + b)
+    low = -float("inf")
+    for above in range(first * span, tl.minimum(first * span + span, n), ROWS):
+        i = above + tl.arange(0, ROWS).to(tl.int64)
+        begin = tl.maximum(second * span, (above // COLUMNS) * COLUMNS)
+        mine = tl.load(column_exponent + i, mask=i < n, other=low)
+        top = tl.full((ROWS,), low, xx.dtype.element_ty)
+        mass = tl.zeros((ROWS,), tl.float64)
+        for start in range(begin, tl.minimum(second * span + span, n), COLUMNS):
+            j = start + tl.arange(0, COLUMNS).to(tl.int64)
+            s = arguments(x, y, xx, yy, i, j, n, n, d,
+                           SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
+            z = scale * profile(s, KIND, POWER)
+            theirs = tl.load(column_exponent + j, mask=j < n, other=low)
+            fresh_top, fresh = exponents(
+                tl.where(j[None, :] >= i[:, None], z + theirs[None, :], low), 1
+            )
+            top, mass = merge(top, mass, fresh_top, fresh)
+            fresh_top, fresh = exponents(
+                tl.where(j[None, :] > i[:, None], z + mine[:, None], low), 0
+            )
+            place = (first * batch + b) * n + j
+            _absorb_exponents(tops, masses, place, fresh_top, fresh, j < n)
+        place = (second * batch + b) * n + i
+        _absorb_exponents(tops, masses, place, top, mass, i < n)
+
+
+@triton.jit
+def mirrored_count_within_kernel(
+    x, y, xx, yy, firsts, seconds, row_bound, column_bound, scales, out, batch, n, d, pairs, span,
+    KIND: tl.constexpr, POWER: tl.constexpr, SAME: tl.constexpr, L1: tl.constexpr,
+    PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
+):  # fmt: skip
+    """How many columns satisfy scale · G_ij < row_i + column_j, strictly.
+
+    Args (beyond the shared ones):
+        row_bound, column_bound, scales: (B, n), (B, n), (B).
+        out: Zeros, int64, (stripes, B, n).
+    """
+    b = (tl.program_id(0) // pairs).to(tl.int64)
+    first = tl.load(firsts + tl.program_id(0) % pairs)
+    second = tl.load(seconds + tl.program_id(0) % pairs)
+    x, y, xx, yy = x + b * n * d, y + b * n * d, xx + b * n, yy + b * n
+    row_bound += b * n
+    column_bound += b * n
+    scale = tl.load(scales + b)
+    for above in range(first * span, tl.minimum(first * span + span, n), ROWS):
+        i = above + tl.arange(0, ROWS).to(tl.int64)
+        begin = tl.maximum(second * span, (above // COLUMNS) * COLUMNS)
+        row_i = tl.load(row_bound + i, mask=i < n, other=0.0)
+        column_i = tl.load(column_bound + i, mask=i < n, other=0.0)
+        total = tl.zeros((ROWS,), tl.int64)
+        for start in range(begin, tl.minimum(second * span + span, n), COLUMNS):
+            j = start + tl.arange(0, COLUMNS).to(tl.int64)
+            s = arguments(x, y, xx, yy, i, j, n, n, d,
+                           SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
+            value = scale * profile(s, KIND, POWER)
+            row_j = tl.load(row_bound + j, mask=j < n, other=0.0)
+            column_j = tl.load(column_bound + j, mask=j < n, other=0.0)
+            inside = (i < n)[:, None] & (j < n)[None, :]
+            within = inside & (j[None, :] >= i[:, None])
+            within &= value < row_i[:, None] + column_j[None, :]
+            total += tl.sum(within.to(tl.int32), 1).to(tl.int64)
+            within = inside & (j[None, :] > i[:, None])
+            within &= value < row_j[None, :] + column_i[:, None]
+            given = tl.sum(within.to(tl.int32), 0).to(tl.int64)
+            _absorb(out + (first * batch + b) * n + j, given, j < n)
+        _absorb(out + (second * batch + b) * n + i, total, i < n)
