@@ -130,7 +130,33 @@ def softmin_rows(place):
             backend=backend,
         ) for backend in ("fused", "tiled")}  # fmt: skip
         work = {"flops": 4 * passes * (d + 2) * n * n, "exps": 2 * passes * n * n}
-        yield f"softmin {passes} passes n={n} d={d} float32", sinkhorn, peers, None, work
+        name = f"softmin {passes} passes n={n} d={d}"
+        flash = partial(flash_sinkhorn, x, y, epsilon, passes)
+        peers["flash-sinkhorn"] = partial(flash, tf32=False)
+        yield f"{name} float32", sinkhorn, peers, None, work
+        peers = {"flash-sinkhorn": partial(flash, tf32=True)}
+        yield f"{name} TF32", partial(in_tf32, sinkhorn), peers, None, {"exps": work["exps"]}
+
+
+def flash_sinkhorn(x, y, epsilon, passes, *, tf32):
+    """As many alternating passes at one ε of the same cost."""
+    from flash_sinkhorn import SamplesLoss
+
+    loss = SamplesLoss(
+        "sinkhorn", backend="alternating", use_epsilon_scaling=False, eps=epsilon, n_iters=passes,
+        half_cost=True, allow_tf32=tf32,
+    )  # fmt: skip
+    return loss(x, y)
+
+
+def in_tf32(call):
+    """A call with products in TF32 allowed."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        return call()
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def batched_rows(place):
