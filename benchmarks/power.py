@@ -186,6 +186,10 @@ ROWS = {
     "high-dimensional mixture, n=1000 d=10": Row(high_mixture(10, 500)),
     "perturbed uniform P=1, n=1000 d=2": Row(uniforms(2, 1000, 1)),
     "perturbed uniform P=2, n=1000 d=2": Row(uniforms(2, 1000, 2)),
+    # the size published for two dimensions
+    "perturbed uniform P=1, n=2000 d=2": Row(uniforms(2, 2000, 1)),
+    "perturbed uniform P=2, n=2000 d=2": Row(uniforms(2, 2000, 2)),
+    "perturbed uniform P=3, n=2000 d=2": Row(uniforms(2, 2000, 3)),
 }
 
 

@@ -200,6 +200,21 @@ def test_batches_with_options_of_their_own(device):
     agree(Euclidean(), lambda: CountWithin(column_radius=w.to(device)), (x, y), device)
 
 
+def test_large_samples_with_themselves_keep_to_their_memory(device, monkeypatch):
+    monkeypatch.setattr(fused_launch, "processors", lambda device: 64)
+    x = draw(90, 2)
+    samples = fused_launch.Samples(fused.fused_forms(Gaussian(1.0), 2)[0], x[None], x[None])
+    samples.same = True
+    stripes = []
+    for slots in (2**20, 2 * 8 * 90, 8 * 90, 8):
+        monkeypatch.setattr(fused_launch, "SLOTS", slots)
+        mirrored = fused_launch.Mirrored(samples, "mirrored_weighted_sum", slot=8)
+        stripes.append((mirrored.stripes, mirrored.fits))
+        agree(Gaussian(1.0), lambda w: WeightedSum(w), (x, x, draw(90)), device, same=True)
+    if device == "cpu":
+        assert stripes == [(3, True), (2, True), (1, False), (1, False)]
+
+
 @pytest.mark.parametrize(
     ("dtype", "processors"), [(torch.float64, 1), (torch.float64, 3), (torch.float32, 64)]
 )

@@ -18,7 +18,7 @@ DIRECT = 8  # coordinates up to which differences are cheaper than a matrix prod
 WARPS = 8  # of programs in float64, at least
 WAVES = 2  # programs wanted per processor before columns are split no further
 PAIRS_OF_STRIPES = 8  # programs wanted per processor for a sample with itself: they vary in size
-SLOTS = 2**28  # bytes of its partial results, beyond which it is visited as two samples
+SLOTS = 2**28  # bytes of its partial results
 
 
 def kernel(name: str) -> Any:
@@ -108,8 +108,8 @@ class Samples:
         # A float64 matrix product is not everywhere; its columns are taken one by one.
         width = 1 if c == 1 or self.dtype == torch.float64 else 16 if c <= 16 else 32
         if self.same and plan is None and not half:
-            mirrored = Mirrored(self, "mirrored_weighted_sum", cdiv(c, width))
-            if mirrored.stripes * w.numel() * 8 <= SLOTS:
+            mirrored = Mirrored(self, "mirrored_weighted_sum", cdiv(c, width), slot=8 * c)
+            if mirrored.fits:
                 out = w.new_zeros(mirrored.stripes, *w.shape, dtype=torch.float64)
                 mirrored(w, out, batch, n, d, c, mirrored.pairs, mirrored.span, WIDTH=width)
                 return out.sum(0)
@@ -143,8 +143,7 @@ class Samples:
     def log_sum_exp(self, columns: Tensor, scales: Tensor) -> Tensor:
         """ln Σ_j 2^(columns_j + scales · profile_ij), shape (B, n), in float64."""
         batch, n, m, d = self.sizes
-        if self.same:
-            mirrored = Mirrored(self, "mirrored_log_sum_exp")
+        if self.same and (mirrored := Mirrored(self, "mirrored_log_sum_exp", slot=16)).fits:
             tops = columns.new_full((mirrored.stripes, batch, n), -math.inf)
             masses = torch.zeros_like(tops, dtype=torch.float64)
             mirrored(columns, scales, tops, masses, batch, n, d, mirrored.pairs, mirrored.span)
@@ -173,8 +172,7 @@ class Samples:
     def count_within(self, rows: Tensor, columns: Tensor, scales: Tensor) -> Tensor:
         """Number of columns with scales · profile_ij < rows_i + columns_j, (B, n), int64."""
         batch, n, m, d = self.sizes
-        if self.same:
-            mirrored = Mirrored(self, "mirrored_count_within")
+        if self.same and (mirrored := Mirrored(self, "mirrored_count_within", slot=8)).fits:
             out = rows.new_zeros(mirrored.stripes, batch, n, dtype=torch.int64)
             mirrored(rows, columns, scales, out, batch, n, d, mirrored.pairs, mirrored.span)
             return out.sum(0)
@@ -224,16 +222,25 @@ class Launch:
 
 
 class Mirrored(Launch):
-    """A kernel on a sample with itself, a program for each pair of stripes of its points."""
+    """A kernel on a sample with itself, a program for each pair of stripes of its points.
 
-    def __init__(self, samples: Samples, name: str, layers: int = 1) -> None:
+    Args:
+        samples: One sample, given twice.
+        name: The kernel.
+        layers: Programs that share a pair of stripes.
+        slot: Bytes that each stripe keeps per point.
+    """
+
+    def __init__(self, samples: Samples, name: str, layers: int = 1, *, slot: int) -> None:
         super().__init__(samples, name, layers)
         batch, n, _, _ = samples.sizes
         device = samples.x.device
         unit = max(self.blocks.rows, self.blocks.columns)  # both are powers of two
+        blocks = cdiv(n, unit)
         wanted = cdiv(PAIRS_OF_STRIPES * processors(device), batch * layers)
-        stripes = min(cdiv(n, unit), math.isqrt(2 * wanted) + 1)
-        self.span = cdiv(cdiv(n, unit), stripes) * unit
+        stripes, room = min(blocks, math.isqrt(2 * wanted) + 1), SLOTS // (slot * batch * n)
+        self.fits = 2 * room >= stripes  # fewer would leave most of the device idle
+        self.span = cdiv(blocks, max(1, min(stripes, room))) * unit
         self.stripes = cdiv(n, self.span)
         self.first, self.second = torch.triu_indices(self.stripes, self.stripes, device=device)
         self.pairs = len(self.first)
