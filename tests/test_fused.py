@@ -209,10 +209,47 @@ def test_large_samples_with_themselves_keep_to_their_memory(device, monkeypatch)
     for slots in (2**20, 2 * 8 * 90, 8 * 90, 8):
         monkeypatch.setattr(fused_launch, "SLOTS", slots)
         mirrored = fused_launch.Mirrored(samples, "mirrored_weighted_sum", slot=8)
-        stripes.append((mirrored.stripes, mirrored.fits))
+        stripes.append((mirrored.bounds.tolist(), mirrored.fits))
         agree(Gaussian(1.0), lambda w: WeightedSum(w), (x, x, draw(90)), device, same=True)
     if device == "cpu":
-        assert stripes == [(3, True), (2, True), (1, False), (1, False)]
+        assert stripes[:2] == [([0, 32, 64, 90], True), ([0, 32, 90], True)]
+        assert stripes[2:] == [([0, 90], False)] * 2
+    monkeypatch.setattr(fused_launch, "SLOTS", 2**20)
+    monkeypatch.setattr(fused_launch.Mirrored, "slots", lambda self, *a, **k: None)  # no room
+    agree(Gaussian(1.0), lambda w: WeightedSum(w), (x, x, draw(90)), device, same=True)
+    agree(Gaussian(1.0), lambda: CountWithin(0.4), (x, x), device, same=True)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(16, 64), (64, 16), (32, 32)])
+@pytest.mark.parametrize("n", [1, 64, 101])
+def test_a_sample_with_itself_in_blocks_of_any_shape(n, rows, columns, device, monkeypatch):
+    monkeypatch.setattr(fused_launch, "processors", lambda device: 3)
+    shape = fused_table.Blocks(rows, columns, 16, 4, 1)
+    monkeypatch.setattr(fused_launch, "blocks_for", lambda *a, **k: shape)
+    x, w = draw(n, 11, dtype=torch.float32), draw(n, dtype=torch.float32, seed=3)
+    options = {"same": True, "wide": True, "atol": 2e-5}
+    agree(Gaussian(2.0), lambda w: WeightedSum(w), (x, x, w), device, **options)
+    agree(SqEuclidean(), lambda o: LogSumExp(o, -0.3), (x, x, w), device, **options)
+    agree(Euclidean(), lambda: CountWithin(4.0), (x, x), device, **options)
+    some = draw(n, 2, dtype=torch.float32, seed=6)
+    agree(Gaussian(2.0), lambda w: WeightedSum(w, columns=True), (x, x, some), device, **options)
+
+
+@pytest.mark.parametrize("d", [2, 12])
+def test_odd_values_in_a_sample_with_itself(d, device):
+    x, w = draw(75, d, dtype=torch.float32), draw(75, dtype=torch.float32, seed=3).abs()
+    w[20] = torch.inf
+    found = reduce_pairs(Gaussian(2.0), WeightedSum(w.to(device)), x.to(device), backend="fused")
+    assert found.tolist() == [torch.inf] * 75
+    none = x.new_zeros(75, 0).to(device)
+    found = reduce_pairs(
+        Gaussian(2.0), WeightedSum(none, columns=True), x.to(device), backend="fused"
+    )
+    assert found.shape == (75, 0)
+    x[7] = torch.nan
+    counts = reduce_pairs(Euclidean(), CountWithin(9.0), x.to(device), backend="fused")
+    assert counts[7] == 0
+    assert counts[8] == 74
 
 
 @pytest.mark.parametrize(
@@ -502,19 +539,20 @@ own = {"weighted_sum": dict(PLAN=True, HALF=True, WIDTH=16),
        "k_smallest": dict(SKIP=True, WIDTH=8), "log_sum_exp": {}, "count_within": {},
        "mirrored_weighted_sum": dict(WIDTH=16), "mirrored_log_sum_exp": {},
        "mirrored_count_within": {}}
-for name, choices in [*own.items(), ("pull", own["pull"])]:
+odd = ("mirrored_weighted_sum", {**own["mirrored_weighted_sum"], "ROWS": 128})
+for name, choices in [*own.items(), ("pull", own["pull"]), odd]:
     module = fused_mirrored if name.startswith("mirrored") else fused_kernels
     kernel = getattr(module, name + "_kernel")
     blocks = fused_table.TABLE.get((name, True), fused_table.Blocks())
-    choices |= dict(KIND=4, POWER=2.5, SAME=True, L1=False, PRODUCT=True, PRECISION="ieee",
-                    ROWS=blocks.rows, COLUMNS=blocks.columns, DEPTH=32, CHUNKS=2)
+    choices = dict(KIND=4, POWER=2.5, SAME=True, L1=False, PRODUCT=True, PRECISION="ieee",
+                   ROWS=blocks.rows, COLUMNS=blocks.columns, DEPTH=32, CHUNKS=2) | choices
     types = {}
     for argument in kernel.arg_names:
         kind = "*fp64" if name in wide else "*i64" if name in whole else "*fp32"
         kind = kind if argument == "out" else "*fp64" if argument == "masses" else "*fp32"
-        kind = "*i64" if argument in ("indices", "firsts", "seconds") else kind
+        kind = "*i64" if argument in ("indices", "firsts", "seconds", "bounds") else kind
         kind = "i32" if argument in sizes else kind
-        if name in done and argument in ("x", "y"):
+        if name == "pull" in done and argument in ("x", "y"):
             kind = "*bf16"  # which the interpreter cannot multiply
         types[argument] = "constexpr" if argument in choices else kind
     fixed = {(kernel.arg_names.index(key),): value for key, value in choices.items()}
@@ -536,4 +574,4 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here():
         [sys.executable, "-c", COMPILE], capture_output=True, text=True, env=plain, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.split()) == 9
+    assert len(done.stdout.split()) == 10

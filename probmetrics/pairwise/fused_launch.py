@@ -105,14 +105,16 @@ class Samples:
         batch, n, m, d = self.sizes
         w = w.detach().to(self.dtype).contiguous()
         c = w.shape[-1]
+        if c == 0:
+            return w.new_zeros(batch, n, c, dtype=torch.float64)
         # A float64 matrix product is not everywhere; its columns are taken one by one.
         width = 1 if c == 1 or self.dtype == torch.float64 else 16 if c <= 16 else 32
         if self.same and plan is None and not half:
             mirrored = Mirrored(self, "mirrored_weighted_sum", cdiv(c, width), slot=8 * c)
-            if mirrored.fits:
-                out = w.new_zeros(mirrored.stripes, *w.shape, dtype=torch.float64)
-                mirrored(w, out, batch, n, d, c, mirrored.pairs, mirrored.span, WIDTH=width)
-                return out.sum(0)
+            slots = mirrored.slots(0.0, c)
+            if slots is not None:
+                mirrored(w, slots, batch, n, d, c, mirrored.pairs, WIDTH=width)
+                return slots.sum(0)
         launch = self._launch("weighted_sum", cdiv(c, width))
         out = w.new_empty(launch.splits, batch, n, c, dtype=torch.float64)
         launch(
@@ -143,11 +145,12 @@ class Samples:
     def log_sum_exp(self, columns: Tensor, scales: Tensor) -> Tensor:
         """ln Σ_j 2^(columns_j + scales · profile_ij), shape (B, n), in float64."""
         batch, n, m, d = self.sizes
-        if self.same and (mirrored := Mirrored(self, "mirrored_log_sum_exp", slot=16)).fits:
-            tops = columns.new_full((mirrored.stripes, batch, n), -math.inf)
-            masses = torch.zeros_like(tops, dtype=torch.float64)
-            mirrored(columns, scales, tops, masses, batch, n, d, mirrored.pairs, mirrored.span)
-            return tops.double().mul_(LN2).add_(masses.log()).logsumexp(0)
+        if self.same and d > DIRECT:  # in few, exponentials are the work, as many either way
+            mirrored = Mirrored(self, "mirrored_log_sum_exp", slot=28)  # 12, and 16 to merge
+            tops, masses = mirrored.slots(-math.inf, dtype=self.dtype), mirrored.slots(0.0)
+            if tops is not None and masses is not None:
+                mirrored(columns, scales, tops, masses, batch, n, d, mirrored.pairs)
+                return masses.log_().add_(tops, alpha=LN2).logsumexp(0)
         launch = self._launch("log_sum_exp")
         out = columns.new_empty(launch.splits, batch, n, dtype=torch.float64)
         launch(columns, scales, out, batch, n, m, d, launch.span)
@@ -172,10 +175,12 @@ class Samples:
     def count_within(self, rows: Tensor, columns: Tensor, scales: Tensor) -> Tensor:
         """Number of columns with scales · profile_ij < rows_i + columns_j, (B, n), int64."""
         batch, n, m, d = self.sizes
-        if self.same and (mirrored := Mirrored(self, "mirrored_count_within", slot=8)).fits:
-            out = rows.new_zeros(mirrored.stripes, batch, n, dtype=torch.int64)
-            mirrored(rows, columns, scales, out, batch, n, d, mirrored.pairs, mirrored.span)
-            return out.sum(0)
+        if self.same:
+            mirrored = Mirrored(self, "mirrored_count_within", slot=8)
+            slots = mirrored.slots(0, dtype=torch.int64)
+            if slots is not None:
+                mirrored(rows, columns, scales, slots, batch, n, d, mirrored.pairs)
+                return slots.sum(0)
         launch = self._launch("count_within")
         out = rows.new_empty(launch.splits, batch, n, dtype=torch.int64)
         launch(rows, columns, scales, out, batch, n, m, d, launch.span)
@@ -239,15 +244,27 @@ class Mirrored(Launch):
         blocks = cdiv(n, unit)
         wanted = cdiv(PAIRS_OF_STRIPES * processors(device), batch * layers)
         stripes, room = min(blocks, math.isqrt(2 * wanted) + 1), SLOTS // (slot * batch * n)
-        self.fits = 2 * room >= stripes  # fewer would leave most of the device idle
-        self.span = cdiv(blocks, max(1, min(stripes, room))) * unit
-        self.stripes = cdiv(n, self.span)
+        # in fewer stripes most of a device would be idle; one square has nothing to mirror
+        self.fits = blocks > 1 and 2 * room >= stripes
+        self.stripes = max(1, min(stripes, room))
+        ends = torch.arange(self.stripes + 1, device=device) * blocks // self.stripes
+        self.bounds = (ends * unit).clamp_(max=n)
         self.first, self.second = torch.triu_indices(self.stripes, self.stripes, device=device)
         self.pairs = len(self.first)
         self.programs, self.splits = batch * self.pairs, 1
 
+    def slots(self, value: float, *width: int, dtype: torch.dtype = torch.float64) -> Tensor | None:
+        """Partial results, shape (stripes, B, n, *width); None where they do not fit."""
+        if not self.fits:
+            return None
+        x = self.samples.x
+        try:
+            return x.new_full((self.stripes, *x.shape[:2], *width), value, dtype=dtype)
+        except torch.OutOfMemoryError:
+            return None
+
     def __call__(self, *arguments: Any, **choices: Any) -> None:
-        super().__call__(self.first, self.second, *arguments, **choices)
+        super().__call__(self.first, self.second, self.bounds, *arguments, **choices)
 
 
 def in_base_two(values: Tensor, dtype: torch.dtype) -> Tensor:

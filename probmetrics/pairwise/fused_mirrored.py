@@ -1,13 +1,14 @@
 """Triton kernels for a sample with itself: each tile is made once and serves rows and columns.
 
-The points are cut into stripes; a program owns one pair of stripes (I, J), I ≤ J, and visits the
-tiles on and above the diagonal. What they say of the rows of I it writes to slot (J, i), what they
-say of the rows of J to slot (I, j). A slot has one writer, so that nothing is added atomically and
-results do not vary from run to run; slots are merged afterwards. Memory is stripes × n.
+The points are cut into stripes; a program owns one pair of stripes (I, J), I ≤ J. What a tile
+says of the rows of I it writes to slot (J, i), what it says of the rows of J to slot (I, j). A slot
+has one writer, so that nothing is added atomically and results do not vary from run to run; slots
+are merged afterwards. Squares of max(ROWS, COLUMNS) points on the diagonal are made whole and serve
+their rows alone: no entry has to be masked, and a weight may be infinite.
 
 Arguments that all kernels share, beyond those of fused_kernels.py:
     firsts, seconds: The stripes I and J of each program of one problem, int64, (pairs).
-    span: Rows of a stripe, a multiple of ROWS and COLUMNS.
+    bounds: Where stripes begin, int64, (stripes + 1): multiples of max(ROWS, COLUMNS), then n.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
@@ -39,8 +40,15 @@ def _absorb_exponents(tops, masses, place, top, mass, mask):
 
 
 @triton.jit
+def _square(row, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Where the square on the diagonal begins that holds a row."""
+    size: tl.constexpr = max(ROWS, COLUMNS)
+    return (row // size) * size
+
+
+@triton.jit
 def mirrored_weighted_sum_kernel(
-    x, y, xx, yy, firsts, seconds, w, out, batch, n, d, c, pairs, span,
+    x, y, xx, yy, firsts, seconds, bounds, w, out, batch, n, d, c, pairs,
     KIND: tl.constexpr, POWER: tl.constexpr, SAME: tl.constexpr, L1: tl.constexpr,
     PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
@@ -58,9 +66,10 @@ def mirrored_weighted_sum_kernel(
     second = tl.load(seconds + tl.program_id(0) % pairs)
     x, y, xx, yy = x + b * n * d, y + b * n * d, xx + b * n, yy + b * n
     k = tl.program_id(2) * WIDTH + tl.arange(0, WIDTH)
-    for above in range(first * span, tl.minimum(first * span + span, n), ROWS):
+    begin, end = tl.load(bounds + second), tl.load(bounds + second + 1)
+    for above in range(tl.load(bounds + first), tl.load(bounds + first + 1), ROWS):
         i = above + tl.arange(0, ROWS).to(tl.int64)
-        begin = tl.maximum(second * span, (above // COLUMNS) * COLUMNS)
+        square = _square(above, ROWS, COLUMNS)
         total = tl.zeros((ROWS,), tl.float64)
         totals = tl.zeros((ROWS, WIDTH), tl.float64)
         if WIDTH == 1:
@@ -68,26 +77,27 @@ def mirrored_weighted_sum_kernel(
         else:
             inside = (i < n)[:, None] & (k < c)[None, :]
             mine = tl.load(w + (b * n + i)[:, None] * c + k[None, :], mask=inside, other=0.0)
-        for start in range(begin, tl.minimum(second * span + span, n), COLUMNS):
+        for start in range(tl.maximum(begin, square), end, COLUMNS):
             j = start + tl.arange(0, COLUMNS).to(tl.int64)
             s = arguments(x, y, xx, yy, i, j, n, n, d,
                            SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
             tile = profile(s, KIND, POWER)
-            tile = tl.where(j[None, :] >= i[:, None], tile, 0.0)
-            mirror = tl.where(j[None, :] > i[:, None], tile, 0.0)
+            mirrored = start >= square + max(ROWS, COLUMNS)
             if WIDTH == 1:
                 theirs = tl.load(w + (b * n + j) * c + tl.program_id(2), mask=j < n, other=0.0)
                 total += tl.sum(tile * theirs[None, :], 1).to(tl.float64)
-                given = tl.sum(mirror * mine[:, None], 0).to(tl.float64)
-                place = ((first * batch + b) * n + j) * c + tl.program_id(2)
-                _absorb(out + place, given, j < n)
+                if mirrored:
+                    given = tl.sum(tile * mine[:, None], 0).to(tl.float64)
+                    place = ((first * batch + b) * n + j) * c + tl.program_id(2)
+                    _absorb(out + place, given, j < n)
             else:
-                inside = (j < n)[:, None] & (k < c)[None, :]
-                theirs = tl.load(w + (b * n + j)[:, None] * c + k[None, :], mask=inside, other=0.0)
+                there = (j < n)[:, None] & (k < c)[None, :]
+                theirs = tl.load(w + (b * n + j)[:, None] * c + k[None, :], mask=there, other=0.0)
                 totals += tl.dot(tile, theirs, input_precision=PRECISION).to(tl.float64)
-                gifts = tl.dot(tl.trans(mirror), mine, input_precision=PRECISION).to(tl.float64)
-                places = ((first * batch + b) * n + j)[:, None] * c + k[None, :]
-                _absorb(out + places, gifts, inside)
+                if mirrored:
+                    gifts = tl.dot(tl.trans(tile), mine, input_precision=PRECISION).to(tl.float64)
+                    places = ((first * batch + b) * n + j)[:, None] * c + k[None, :]
+                    _absorb(out + places, gifts, there)
         if WIDTH == 1:
             place = ((second * batch + b) * n + i) * c + tl.program_id(2)
             _absorb(out + place, total, i < n)
@@ -99,7 +109,8 @@ def mirrored_weighted_sum_kernel(
 
 @triton.jit
 def mirrored_log_sum_exp_kernel(
-    x, y, xx, yy, firsts, seconds, column_exponent, scales, tops, masses, batch, n, d, pairs, span,
+    x, y, xx, yy, firsts, seconds, bounds, column_exponent, scales, tops, masses,
+    batch, n, d, pairs,
     KIND: tl.constexpr, POWER: tl.constexpr, SAME: tl.constexpr, L1: tl.constexpr,
     PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
@@ -118,34 +129,33 @@ def mirrored_log_sum_exp_kernel(
     column_exponent += b * n
     scale = tl.load(scales + b)
     low = -float("inf")
-    for above in range(first * span, tl.minimum(first * span + span, n), ROWS):
+    begin, end = tl.load(bounds + second), tl.load(bounds + second + 1)
+    for above in range(tl.load(bounds + first), tl.load(bounds + first + 1), ROWS):
         i = above + tl.arange(0, ROWS).to(tl.int64)
-        begin = tl.maximum(second * span, (above // COLUMNS) * COLUMNS)
+        square = _square(above, ROWS, COLUMNS)
         mine = tl.load(column_exponent + i, mask=i < n, other=low)
         top = tl.full((ROWS,), low, xx.dtype.element_ty)
         mass = tl.zeros((ROWS,), tl.float64)
-        for start in range(begin, tl.minimum(second * span + span, n), COLUMNS):
+        for start in range(tl.maximum(begin, square), end, COLUMNS):
             j = start + tl.arange(0, COLUMNS).to(tl.int64)
             s = arguments(x, y, xx, yy, i, j, n, n, d,
                            SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
             z = scale * profile(s, KIND, POWER)
             theirs = tl.load(column_exponent + j, mask=j < n, other=low)
-            fresh_top, fresh = exponents(
-                tl.where(j[None, :] >= i[:, None], z + theirs[None, :], low), 1
-            )
+            fresh_top, fresh = exponents(z + theirs[None, :], 1)
             top, mass = merge(top, mass, fresh_top, fresh)
-            fresh_top, fresh = exponents(
-                tl.where(j[None, :] > i[:, None], z + mine[:, None], low), 0
-            )
-            place = (first * batch + b) * n + j
-            _absorb_exponents(tops, masses, place, fresh_top, fresh, j < n)
+            if start >= square + max(ROWS, COLUMNS):
+                given_top, given = exponents(z + mine[:, None], 0)
+                place = (first * batch + b) * n + j
+                _absorb_exponents(tops, masses, place, given_top, given, j < n)
         place = (second * batch + b) * n + i
         _absorb_exponents(tops, masses, place, top, mass, i < n)
 
 
 @triton.jit
 def mirrored_count_within_kernel(
-    x, y, xx, yy, firsts, seconds, row_bound, column_bound, scales, out, batch, n, d, pairs, span,
+    x, y, xx, yy, firsts, seconds, bounds, row_bound, column_bound, scales, out,
+    batch, n, d, pairs,
     KIND: tl.constexpr, POWER: tl.constexpr, SAME: tl.constexpr, L1: tl.constexpr,
     PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
@@ -163,13 +173,14 @@ def mirrored_count_within_kernel(
     row_bound += b * n
     column_bound += b * n
     scale = tl.load(scales + b)
-    for above in range(first * span, tl.minimum(first * span + span, n), ROWS):
+    begin, end = tl.load(bounds + second), tl.load(bounds + second + 1)
+    for above in range(tl.load(bounds + first), tl.load(bounds + first + 1), ROWS):
         i = above + tl.arange(0, ROWS).to(tl.int64)
-        begin = tl.maximum(second * span, (above // COLUMNS) * COLUMNS)
+        square = _square(above, ROWS, COLUMNS)
         row_i = tl.load(row_bound + i, mask=i < n, other=0.0)
         column_i = tl.load(column_bound + i, mask=i < n, other=0.0)
         total = tl.zeros((ROWS,), tl.int64)
-        for start in range(begin, tl.minimum(second * span + span, n), COLUMNS):
+        for start in range(tl.maximum(begin, square), end, COLUMNS):
             j = start + tl.arange(0, COLUMNS).to(tl.int64)
             s = arguments(x, y, xx, yy, i, j, n, n, d,
                            SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
@@ -177,11 +188,10 @@ def mirrored_count_within_kernel(
             row_j = tl.load(row_bound + j, mask=j < n, other=0.0)
             column_j = tl.load(column_bound + j, mask=j < n, other=0.0)
             inside = (i < n)[:, None] & (j < n)[None, :]
-            within = inside & (j[None, :] >= i[:, None])
-            within &= value < row_i[:, None] + column_j[None, :]
+            within = inside & (value < row_i[:, None] + column_j[None, :])
             total += tl.sum(within.to(tl.int32), 1).to(tl.int64)
-            within = inside & (j[None, :] > i[:, None])
-            within &= value < row_j[None, :] + column_i[:, None]
-            given = tl.sum(within.to(tl.int32), 0).to(tl.int64)
-            _absorb(out + (first * batch + b) * n + j, given, j < n)
+            if start >= square + max(ROWS, COLUMNS):
+                within = inside & (value < row_j[None, :] + column_i[:, None])
+                given = tl.sum(within.to(tl.int32), 0).to(tl.int64)
+                _absorb(out + (first * batch + b) * n + j, given, j < n)
         _absorb(out + (second * batch + b) * n + i, total, i < n)

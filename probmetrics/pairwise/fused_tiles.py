@@ -118,7 +118,7 @@ def arguments(
         s = norms - 2.0 * s
         s = tl.where(s < 0.0, 0.0, s)  # not a maximum, which would hide a NaN
         if SAME:
-            s = tl.where(i[:, None] == j[None, :], 0.0, s)
+            s = tl.where((i[:, None] == j[None, :]) & (s == s), 0.0, s)  # NaN stays NaN
     else:
         for k in range(d):
             left = tl.load(x + i * d + k, mask=row, other=0.0)

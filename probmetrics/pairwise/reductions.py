@@ -6,6 +6,7 @@ machine and a batch of a stream.
 """
 
 import abc
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ def _expand(values: Tensor | None, batch: torch.Size, inner: int) -> Tensor | No
     if values is None:
         return None
     tail = values.shape[values.ndim - inner :]
-    return values.expand(*batch, *tail).reshape(-1, *tail)
+    return values.expand(*batch, *tail).reshape(math.prod(batch), *tail)
 
 
 def _entries(values: Tensor | None, entries: slice) -> Tensor | None:

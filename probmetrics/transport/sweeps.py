@@ -27,7 +27,7 @@ WIDE = 32  # coordinates from which products are the work
 BLOCK = 2**19  # entries of a block of rows: smaller ones fit a cache better and cost more calls
 KEPT_BLOCK = 2**20  # the same of a kernel in memory, whose passes are bound by that memory
 WIDE_BLOCK = 2**21  # and where points have many coordinates, so that products are the work;
-MADE_BLOCK = 2**22  # where these go into a kernel in memory, a block needs none of its own
+MADE_BLOCK = 2**22  # where these go into or read a kernel in memory, a block needs none of its own
 ABSORB = 40.0  # nats by which scalings may grow before a kernel in memory is formed anew
 HIGHEST = 100.0  # log₂ of the largest entry beside a row's largest one that has mass
 
@@ -320,7 +320,8 @@ class Sweeper:
         if self.u.device.type != "cpu":
             size = 2**26
         elif not forming:
-            size = KEPT_BLOCK
+            carries = self.right is not None or self.left is not None
+            size = MADE_BLOCK if carries and self.pairs.d >= WIDE else KEPT_BLOCK
         else:
             wide = MADE_BLOCK if self.kept else WIDE_BLOCK
             size = BLOCK if self.pairs.d < WIDE else wide
@@ -350,6 +351,8 @@ def times_rows(matrix: Tensor, v: Tensor) -> Tensor:
         return torch.bmm(v, matrix.mT)  # in this order: the other is ten times as slow
     if v.shape[1] == 1:
         return torch.mv(matrix[0], v[0, 0]).view(1, 1, -1)
+    if v.shape[1] >= WIDE:  # a product: the order that is faster where rows are few
+        return torch.mm(matrix[0], v[0].T).T.unsqueeze(0)
     return torch.mm(v[0], matrix[0].T).unsqueeze(0)
 
 
