@@ -537,9 +537,8 @@ done = set()
 own = {"weighted_sum": dict(PLAN=True, HALF=True, WIDTH=16),
        "pull": dict(PLAN=True, BOTH=True, WIDTH=64),
        "k_smallest": dict(SKIP=True, WIDTH=8), "log_sum_exp": {}, "count_within": {},
-       "mirrored_weighted_sum": dict(WIDTH=16), "mirrored_log_sum_exp": {},
-       "mirrored_count_within": {}}
-odd = ("mirrored_weighted_sum", {**own["mirrored_weighted_sum"], "ROWS": 128})
+       "mirrored_weighted_sum": {}, "mirrored_log_sum_exp": {}, "mirrored_count_within": {}}
+odd = ("mirrored_weighted_sum", {"ROWS": 128})
 for name, choices in [*own.items(), ("pull", own["pull"]), odd]:
     module = fused_mirrored if name.startswith("mirrored") else fused_kernels
     kernel = getattr(module, name + "_kernel")

@@ -109,11 +109,11 @@ class Samples:
             return w.new_zeros(batch, n, c, dtype=torch.float64)
         # A float64 matrix product is not everywhere; its columns are taken one by one.
         width = 1 if c == 1 or self.dtype == torch.float64 else 16 if c <= 16 else 32
-        if self.same and plan is None and not half:
-            mirrored = Mirrored(self, "mirrored_weighted_sum", cdiv(c, width), slot=8 * c)
+        if self.same and plan is None and not half and width == 1:
+            mirrored = Mirrored(self, "mirrored_weighted_sum", c, slot=8 * c)
             slots = mirrored.slots(0.0, c)
             if slots is not None:
-                mirrored(w, slots, batch, n, d, c, mirrored.pairs, WIDTH=width)
+                mirrored(w, slots, batch, n, d, c, mirrored.pairs)
                 return slots.sum(0)
         launch = self._launch("weighted_sum", cdiv(c, width))
         out = w.new_empty(launch.splits, batch, n, c, dtype=torch.float64)

@@ -52,59 +52,36 @@ def mirrored_weighted_sum_kernel(
     KIND: tl.constexpr, POWER: tl.constexpr, SAME: tl.constexpr, L1: tl.constexpr,
     PRODUCT: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, CHUNKS: tl.constexpr,
-    WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """out_ic = Σ_j G_ij w_jc.
+    """out_ic = Σ_j G_ij w_jc, a program for each column c.
 
     Args (beyond the shared ones):
         w: Weights, (B, n, c).
         out: Zeros, float64, (stripes, B, n, c).
-        WIDTH: Columns of weights that a program takes.
     """
     b = (tl.program_id(0) // pairs).to(tl.int64)
     first = tl.load(firsts + tl.program_id(0) % pairs)
     second = tl.load(seconds + tl.program_id(0) % pairs)
     x, y, xx, yy = x + b * n * d, y + b * n * d, xx + b * n, yy + b * n
-    k = tl.program_id(2) * WIDTH + tl.arange(0, WIDTH)
+    w += b * n * c + tl.program_id(2)
+    out += tl.program_id(2)
     begin, end = tl.load(bounds + second), tl.load(bounds + second + 1)
     for above in range(tl.load(bounds + first), tl.load(bounds + first + 1), ROWS):
         i = above + tl.arange(0, ROWS).to(tl.int64)
         square = _square(above, ROWS, COLUMNS)
+        mine = tl.load(w + i * c, mask=i < n, other=0.0)
         total = tl.zeros((ROWS,), tl.float64)
-        totals = tl.zeros((ROWS, WIDTH), tl.float64)
-        if WIDTH == 1:
-            mine = tl.load(w + (b * n + i) * c + tl.program_id(2), mask=i < n, other=0.0)
-        else:
-            inside = (i < n)[:, None] & (k < c)[None, :]
-            mine = tl.load(w + (b * n + i)[:, None] * c + k[None, :], mask=inside, other=0.0)
         for start in range(tl.maximum(begin, square), end, COLUMNS):
             j = start + tl.arange(0, COLUMNS).to(tl.int64)
             s = arguments(x, y, xx, yy, i, j, n, n, d,
                            SAME, L1, PRODUCT, PRECISION, ROWS, COLUMNS, DEPTH, CHUNKS)  # fmt: skip
             tile = profile(s, KIND, POWER)
-            mirrored = start >= square + max(ROWS, COLUMNS)
-            if WIDTH == 1:
-                theirs = tl.load(w + (b * n + j) * c + tl.program_id(2), mask=j < n, other=0.0)
-                total += tl.sum(tile * theirs[None, :], 1).to(tl.float64)
-                if mirrored:
-                    given = tl.sum(tile * mine[:, None], 0).to(tl.float64)
-                    place = ((first * batch + b) * n + j) * c + tl.program_id(2)
-                    _absorb(out + place, given, j < n)
-            else:
-                there = (j < n)[:, None] & (k < c)[None, :]
-                theirs = tl.load(w + (b * n + j)[:, None] * c + k[None, :], mask=there, other=0.0)
-                totals += tl.dot(tile, theirs, input_precision=PRECISION).to(tl.float64)
-                if mirrored:
-                    gifts = tl.dot(tl.trans(tile), mine, input_precision=PRECISION).to(tl.float64)
-                    places = ((first * batch + b) * n + j)[:, None] * c + k[None, :]
-                    _absorb(out + places, gifts, there)
-        if WIDTH == 1:
-            place = ((second * batch + b) * n + i) * c + tl.program_id(2)
-            _absorb(out + place, total, i < n)
-        else:
-            inside = (i < n)[:, None] & (k < c)[None, :]
-            places = ((second * batch + b) * n + i)[:, None] * c + k[None, :]
-            _absorb(out + places, totals, inside)
+            theirs = tl.load(w + j * c, mask=j < n, other=0.0)
+            total += tl.sum(tile * theirs[None, :], 1).to(tl.float64)
+            if start >= square + max(ROWS, COLUMNS):
+                given = tl.sum(tile * mine[:, None], 0).to(tl.float64)
+                _absorb(out + ((first * batch + b) * n + j) * c, given, j < n)
+        _absorb(out + ((second * batch + b) * n + i) * c, total, i < n)
 
 
 @triton.jit
