@@ -40,10 +40,20 @@ def _absorb_exponents(tops, masses, place, top, mass, mask):
 
 
 @triton.jit
+def _stripes(firsts, seconds, bounds, pairs):
+    """The problem b of a program, its stripes I and J, and where each begins and ends."""
+    b = (tl.program_id(0) // pairs).to(tl.int64)
+    first = tl.load(firsts + tl.program_id(0) % pairs)
+    second = tl.load(seconds + tl.program_id(0) % pairs)
+    above, below = tl.load(bounds + first), tl.load(bounds + first + 1)
+    return b, first, second, above, below, tl.load(bounds + second), tl.load(bounds + second + 1)
+
+
+@triton.jit
 def _square(row, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Where the square on the diagonal begins that holds a row."""
+    """Where the square on the diagonal that holds a row begins, and where it ends."""
     size: tl.constexpr = max(ROWS, COLUMNS)
-    return (row // size) * size
+    return (row // size) * size, (row // size + 1) * size
 
 
 @triton.jit
@@ -59,16 +69,13 @@ def mirrored_weighted_sum_kernel(
         w: Weights, (B, n, c).
         out: Zeros, float64, (stripes, B, n, c).
     """
-    b = (tl.program_id(0) // pairs).to(tl.int64)
-    first = tl.load(firsts + tl.program_id(0) % pairs)
-    second = tl.load(seconds + tl.program_id(0) % pairs)
+    b, first, second, above, below, begin, end = _stripes(firsts, seconds, bounds, pairs)
     x, y, xx, yy = x + b * n * d, y + b * n * d, xx + b * n, yy + b * n
     w += b * n * c + tl.program_id(2)
     out += tl.program_id(2)
-    begin, end = tl.load(bounds + second), tl.load(bounds + second + 1)
-    for above in range(tl.load(bounds + first), tl.load(bounds + first + 1), ROWS):
-        i = above + tl.arange(0, ROWS).to(tl.int64)
-        square = _square(above, ROWS, COLUMNS)
+    for row in range(above, below, ROWS):
+        i = row + tl.arange(0, ROWS).to(tl.int64)
+        square, beyond = _square(row, ROWS, COLUMNS)
         mine = tl.load(w + i * c, mask=i < n, other=0.0)
         total = tl.zeros((ROWS,), tl.float64)
         for start in range(tl.maximum(begin, square), end, COLUMNS):
@@ -78,7 +85,7 @@ def mirrored_weighted_sum_kernel(
             tile = profile(s, KIND, POWER)
             theirs = tl.load(w + j * c, mask=j < n, other=0.0)
             total += tl.sum(tile * theirs[None, :], 1).to(tl.float64)
-            if start >= square + max(ROWS, COLUMNS):
+            if start >= beyond:
                 given = tl.sum(tile * mine[:, None], 0).to(tl.float64)
                 _absorb(out + ((first * batch + b) * n + j) * c, given, j < n)
         _absorb(out + ((second * batch + b) * n + i) * c, total, i < n)
@@ -99,17 +106,14 @@ def mirrored_log_sum_exp_kernel(
         tops: −∞, in the dtype of the arithmetic, (stripes, B, n).
         masses: Zeros, float64, (stripes, B, n).
     """
-    b = (tl.program_id(0) // pairs).to(tl.int64)
-    first = tl.load(firsts + tl.program_id(0) % pairs)
-    second = tl.load(seconds + tl.program_id(0) % pairs)
+    b, first, second, above, below, begin, end = _stripes(firsts, seconds, bounds, pairs)
     x, y, xx, yy = x + b * n * d, y + b * n * d, xx + b * n, yy + b * n
     column_exponent += b * n
     scale = tl.load(scales + b)
     low = -float("inf")
-    begin, end = tl.load(bounds + second), tl.load(bounds + second + 1)
-    for above in range(tl.load(bounds + first), tl.load(bounds + first + 1), ROWS):
-        i = above + tl.arange(0, ROWS).to(tl.int64)
-        square = _square(above, ROWS, COLUMNS)
+    for row in range(above, below, ROWS):
+        i = row + tl.arange(0, ROWS).to(tl.int64)
+        square, beyond = _square(row, ROWS, COLUMNS)
         mine = tl.load(column_exponent + i, mask=i < n, other=low)
         top = tl.full((ROWS,), low, xx.dtype.element_ty)
         mass = tl.zeros((ROWS,), tl.float64)
@@ -121,7 +125,7 @@ def mirrored_log_sum_exp_kernel(
             theirs = tl.load(column_exponent + j, mask=j < n, other=low)
             fresh_top, fresh = exponents(z + theirs[None, :], 1)
             top, mass = merge(top, mass, fresh_top, fresh)
-            if start >= square + max(ROWS, COLUMNS):
+            if start >= beyond:
                 given_top, given = exponents(z + mine[:, None], 0)
                 place = (first * batch + b) * n + j
                 _absorb_exponents(tops, masses, place, given_top, given, j < n)
@@ -143,17 +147,14 @@ def mirrored_count_within_kernel(
         row_bound, column_bound, scales: (B, n), (B, n), (B).
         out: Zeros, int64, (stripes, B, n).
     """
-    b = (tl.program_id(0) // pairs).to(tl.int64)
-    first = tl.load(firsts + tl.program_id(0) % pairs)
-    second = tl.load(seconds + tl.program_id(0) % pairs)
+    b, first, second, above, below, begin, end = _stripes(firsts, seconds, bounds, pairs)
     x, y, xx, yy = x + b * n * d, y + b * n * d, xx + b * n, yy + b * n
     row_bound += b * n
     column_bound += b * n
     scale = tl.load(scales + b)
-    begin, end = tl.load(bounds + second), tl.load(bounds + second + 1)
-    for above in range(tl.load(bounds + first), tl.load(bounds + first + 1), ROWS):
-        i = above + tl.arange(0, ROWS).to(tl.int64)
-        square = _square(above, ROWS, COLUMNS)
+    for row in range(above, below, ROWS):
+        i = row + tl.arange(0, ROWS).to(tl.int64)
+        square, beyond = _square(row, ROWS, COLUMNS)
         row_i = tl.load(row_bound + i, mask=i < n, other=0.0)
         column_i = tl.load(column_bound + i, mask=i < n, other=0.0)
         total = tl.zeros((ROWS,), tl.int64)
@@ -167,7 +168,7 @@ def mirrored_count_within_kernel(
             inside = (i < n)[:, None] & (j < n)[None, :]
             within = inside & (value < row_i[:, None] + column_j[None, :])
             total += tl.sum(within.to(tl.int32), 1).to(tl.int64)
-            if start >= square + max(ROWS, COLUMNS):
+            if start >= beyond:
                 within = inside & (value < row_j[None, :] + column_i[:, None])
                 given = tl.sum(within.to(tl.int32), 0).to(tl.int64)
                 _absorb(out + (first * batch + b) * n + j, given, j < n)

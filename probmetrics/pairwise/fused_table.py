@@ -39,12 +39,11 @@ TABLE = {
     ("k_smallest", True): Blocks(32, 64, 32, 4, 2),
     ("k_smallest", False): Blocks(32, 64, 32, 4, 1),
     # a tile folded both ways takes more registers than four warps have
-    ("mirrored_weighted_sum", True): Blocks(64, 64, 32, 8, 2),
-    ("mirrored_weighted_sum", False): Blocks(64, 64, 32, 8, 1),
-    ("mirrored_log_sum_exp", True): Blocks(64, 64, 32, 8, 2),
-    ("mirrored_log_sum_exp", False): Blocks(64, 64, 32, 8, 1),
-    ("mirrored_count_within", True): Blocks(64, 64, 32, 8, 2),
-    ("mirrored_count_within", False): Blocks(64, 64, 32, 8, 1),
+    **{
+        (f"mirrored_{name}", product): Blocks(64, 64, 32, 8, 2 if product else 1)
+        for name in ("weighted_sum", "log_sum_exp", "count_within")
+        for product in (True, False)
+    },
 }
 
 

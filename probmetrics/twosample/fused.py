@@ -50,8 +50,7 @@ def fused_test(
     no scale and is hard to beat on shifts. Kernels that add nothing cost the others power.
     The statistic is the smallest of their p-values, calibrated by ranking the labelings, with
     ties resolved by the mean log p-value. Single kernels win on one kind of difference each;
-    this test stays close to the winner on most (benchmarks/results/power.md): to each of fine and
-    wide kernels it leaves somewhat less than half of the level.
+    this test stays close to the winner on most (benchmarks/results/power.md).
 
     Args:
         x: Sample, shape (n, d), n ≥ 2.
