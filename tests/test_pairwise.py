@@ -37,7 +37,7 @@ from probmetrics.pairwise.kernels import (
     deep,
     gaussian_mixture,
 )
-from probmetrics.pairwise.threads import run_tasks
+from probmetrics.pairwise.threads import cores, on_all_threads, on_one_thread, run_tasks
 
 GROUNDS = KERNELS + COSTS
 TIES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [3.0, -1.0]]).double()
@@ -323,6 +323,33 @@ def test_threads_do_not_change_the_answer():
     torch.set_num_threads(before)
     torch.testing.assert_close(answers[0], answers[1], rtol=1e-12, atol=0)
     assert torch.get_num_threads() == before
+
+
+def test_one_thread_between_passes_leaves_cores_to_passes_and_threads_as_they_were():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    seen = []
+
+    def work(share):
+        seen.append((len(list(share)), torch.get_num_threads()))
+
+    try:
+        with on_one_thread(True, tasks=True):
+            assert torch.get_num_threads() == 1
+            run_tasks(work, [0, 1], 2**20)
+            with on_one_thread(True, tasks=True):
+                assert cores() == 2
+            with on_all_threads():
+                assert torch.get_num_threads() == 2
+            with on_one_thread(True):
+                assert cores() == 1
+            assert (cores(), torch.get_num_threads()) == (2, 1)
+        with pytest.raises(KeyError), on_one_thread(True, tasks=True), on_all_threads():
+            raise KeyError
+        assert (cores(), torch.get_num_threads()) == (2, 2)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(1, 1), (1, 1)]
 
 
 def test_bandwidth_rules():

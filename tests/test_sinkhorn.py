@@ -1,5 +1,6 @@
 """Entropic transport against POT, limits, gradients, marginals, and its own certificates."""
 
+import dataclasses
 import math
 import warnings
 
@@ -13,7 +14,7 @@ from probmetrics.discrepancy import mmd
 from probmetrics.gaussian import gaussian_sinkhorn
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
 from probmetrics.pairwise.kernels import Scaled
-from probmetrics.transport import sweeps
+from probmetrics.transport import storing, sweeps
 from probmetrics.transport.entropic_problem import EntropicProblem
 from probmetrics.transport.exact import wasserstein
 from probmetrics.transport.marginals import Marginal
@@ -425,16 +426,45 @@ def test_a_measure_with_itself_starts_from_its_gaussian(d):
     torch.testing.assert_close(own_start(own, epsilon), 0.5 * (f + g), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("n", [100, 800])
-def test_the_divergence_is_that_of_three_problems(n):
-    """Whether or not the measures' own problems are solved side by side."""
-    x, y = draw(n, 2), draw(n, 2, seed=1) + 0.5
+@pytest.mark.parametrize(("n", "m"), [(100, 100), (300, 200), (1500, 1500), (2200, 2300)])
+def test_the_divergence_is_that_of_three_problems(n, m):
+    """Whether the measures' own problems are solved as a batch, one by one or side by side."""
+    x, y = draw(n, 2), draw(m, 2, seed=1) + 0.5
+    a = torch.rand(n, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
     options = {"epsilon": 0.3, "tolerance": 1e-9}
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = float(sinkhorn_divergence(x, y, **options))
+        found = float(sinkhorn_divergence(x, y, a=a / a.sum(), **options))
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    own = sum(float(sinkhorn(z, z.clone(), **options).value) for z in (x, y))
-    assert found == pytest.approx(float(sinkhorn(x, y, **options).value) - 0.5 * own, rel=1e-7)
+    own = float(sinkhorn(x, x.clone(), a=a / a.sum(), b=a / a.sum(), **options).value)
+    own += float(sinkhorn(y, y.clone(), **options).value)
+    cross = float(sinkhorn(x, y, a=a / a.sum(), **options).value)
+    assert found == pytest.approx(cross - 0.5 * own, rel=1e-7)
+
+
+def test_a_batch_of_divergences_is_a_loop_of_them():
+    """Each measure's own problem rides in one batch with the other's, entry by entry."""
+    x = torch.stack([draw(30, 2, seed=k) * (1.0 + k) for k in range(4)])
+    y = torch.stack([draw(30, 2, seed=9 + k) + k for k in range(4)])
+    options = {"epsilon": 0.3, "tolerance": 1e-9}
+    found = sinkhorn_divergence(x, y, **options)
+    looped = torch.stack([sinkhorn_divergence(u, v, **options) for u, v in zip(x, y, strict=True)])
+    torch.testing.assert_close(found, looped, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d", "tolerance"), [(2100, 2, 1e-4), (2100, 2, 1e-5), (60, 2, 1e-4)])
+def test_kernels_that_few_passes_would_read_are_not_kept(n, d, tolerance, monkeypatch):
+    x = draw(n, d).float()
+    weights = torch.full((1, n), 1 / n, dtype=torch.float64)
+    problem = EntropicProblem(SqEuclidean(), x[None], x[None], weights, weights)
+    large = problem.kernel_bytes > storing.CACHE_BYTES
+    assert large == (n > 2048)
+    wanted = "tiled" if large and tolerance >= 1e-4 else "auto"
+    assert storing.streamed_if_few(problem, tolerance, "auto") == wanted
+    assert storing.streamed_if_half(problem, tolerance, "auto") == ("tiled" if large else "auto")
+    other = dataclasses.replace(problem, ground=Euclidean())
+    assert storing.streamed_if_half(other, tolerance, "auto") == "auto"
+    assert storing.streamed_if_half(problem, tolerance, "dense") == "dense"

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.threads import on_one_thread
+from probmetrics.pairwise.threads import on_all_threads
 from probmetrics.transport.anderson import Anderson
 from probmetrics.transport.entropic_problem import mean_cost
-from probmetrics.transport.fused_sweeps import fused_sweeper
 from probmetrics.transport.marginals import Marginal, Update
 from probmetrics.transport.semidual import ARMIJO, SHRINKS, QuasiNewton
-from probmetrics.transport.starting import coarsened, gaussian_start, refined
-from probmetrics.transport.sweeps import LOG2E, WIDE, EntropicProblem, Sweeper
+from probmetrics.transport.starting import Coarse, coarsened, gaussian_start, refined
+from probmetrics.transport.storing import make_sweeper, streamed_if_few
+from probmetrics.transport.sweeps import LOG2E, EntropicProblem, Sweeper
 
 FEW = 4  # passes go on with those of a batch that need them once this many times fewer are left
 PATIENCE = 15  # passes in which the error has to halve, or quasi-Newton steps take over
@@ -29,9 +29,6 @@ SMALL_POINTS = 1280  # if their systems are of this size at most,
 ROUNDING = 1e-11  # an error that more passes may not lower
 HARD = 100  # after as many passes,
 FINISHING = 40  # and in as many, or from the beginning
-CARRIED = 8  # coordinates that passes carry along at little cost
-KEPT_BYTES = 2**26  # a kernel of this size is kept in memory,
-WIDE_BYTES = 2**30  # and of this one where points are wide, so that forming it is the work
 
 
 @dataclass
@@ -46,30 +43,6 @@ class Solution:
     converged: bool
     steps: int
     sweeper: Sweeper | None = None  # that made the last pass, for the plan's moments
-
-
-def make_sweeper(
-    problem: EntropicProblem,
-    epsilon: Tensor,
-    backend: str,
-    moving: tuple[bool, bool] = (False, False),
-) -> Sweeper:
-    """A sweeper that keeps the kernel where memory allows and it pays, else one that streams.
-
-    Where points have few coordinates and x, or y, are ``moving``, streamed passes carry what the
-    gradient needs along.
-    """
-    batch, n, d = problem.x.shape
-    m = problem.y.shape[-2]
-    size = batch * n * m * (8 if problem.x.dtype == torch.float64 else 4)
-    backend = backend if problem.ranks is None else "tiled"
-    fits = size <= KEPT_BYTES or (d >= WIDE and size <= WIDE_BYTES)
-    kept = fits if backend == "auto" else backend == "dense"
-    fused = None if kept else fused_sweeper(problem, epsilon, backend)
-    if fused is not None:
-        return fused
-    cheap = not kept and batch == 1 and d <= CARRIED and type(problem.ground) is SqEuclidean
-    return Sweeper(problem, epsilon, kept=kept, carried=moving if cheap else (False, False))
 
 
 def schedule(epsilon: Tensor, scale: Tensor) -> list[Tensor]:
@@ -93,6 +66,7 @@ def solve(
     start: Tensor | None = None,
     moving: tuple[bool, bool] = (False, False),
     scale: Tensor | None = None,
+    coarse: Coarse | None = None,
 ) -> Solution:
     """Potentials whose plan misses the marginals by at most ``tolerance`` in L1.
 
@@ -106,14 +80,16 @@ def solve(
         start: g to start from, shape (B, m).
         moving: Whether gradients in x, and in y, will be asked for.
         scale: The mean cost, where it is known, shape (B,).
+        coarse: What ``coarsened`` says of the problem, where that is known.
     """
     options: dict[str, Any] = {"max_steps": max_steps, "backend": backend, "moving": moving}
-    options["scale"] = scale
-    with on_one_thread(problem.short):
+    options |= {"scale": scale, "coarse": coarse}
+    with problem.gone_through():
         found = _descend(problem, epsilon, sides, start, tolerance=tolerance, **options)
         near = float(found.error.max()) <= max(tolerance, ROUNDING)
         if not found.converged and not near and found.steps < max_steps:
-            found = _mended(problem, epsilon, sides, found, tolerance, max_steps, backend)
+            with on_all_threads():
+                found = _mended(problem, epsilon, sides, found, tolerance, max_steps, backend)
         return _with_idle(problem, epsilon, sides, found)
 
 
@@ -173,22 +149,24 @@ def _descend(
     backend: str,
     moving: tuple[bool, bool] = (False, False),
     scale: Tensor | None = None,
+    coarse: Coarse | None = None,
 ) -> Solution:
     """Solve at one ε after the other, each from the last."""
     smooth = all(side.smooth for side in sides)
     stages, steps = [epsilon], 0
     guess: tuple[Tensor, Tensor] | None = None
     if start is None:
-        stages = schedule(epsilon, mean_cost(problem) if scale is None else scale)
-        coarse = coarsened(problem)
+        scale = mean_cost(problem) if scale is None else scale
+        stages = schedule(epsilon, scale)
+        coarse = coarse or coarsened(problem)
         if coarse is not None:
             few, groups = coarse
+            options: dict[str, Any] = {"max_steps": max_steps, "scale": scale, "backend": "dense"}
             near = max(0.3 * tolerance, 1e-4)
-            rough = _descend(
-                few, epsilon, sides, None, tolerance=near, max_steps=max_steps, backend="dense"
-            )
+            rough = _descend(few, epsilon, sides, None, tolerance=near, **options)
             f, g = refined(problem, few, groups, rough.f, rough.g, epsilon)
             guess, stages = (f, Update(sides[1], epsilon)(g)), [epsilon]
+            backend = streamed_if_few(problem, tolerance, backend)
     fine = len(stages) > 1
     if guess is None:
         guess = first_guess(problem, stages[0], sides)

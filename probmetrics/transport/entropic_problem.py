@@ -1,5 +1,6 @@
 """What entropic transport solves: two measures, a cost, and the ranks that share the work."""
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from probmetrics.pairwise import LogSumExp, Total, reduce_pairs
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.ranks import Sharded
+from probmetrics.pairwise.threads import WORTH_SHARING, on_one_thread
 from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Pairs
 
@@ -36,11 +38,23 @@ class EntropicProblem:
     b: Tensor
     ranks: Sharded | None = None
 
+    def gone_through(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which torch uses one thread where several would wait for each other.
+
+        For a batch of problems that one core goes through sooner than several, and between the
+        passes of a single one where points are too few to share; its passes go to all cores.
+        """
+        batch, n, d = self.x.shape
+        m = self.y.shape[1]
+        short = 1 < batch <= SHORT / (n * m)
+        light = batch == 1 and (n + m) * d <= WORTH_SHARING
+        return on_one_thread((short or light) and self.x.is_cpu, tasks=light)
+
     @property
-    def short(self) -> bool:
-        """Whether this is a batch of problems that one core goes through sooner than several."""
+    def kernel_bytes(self) -> int:
+        """Size of the kernel between all points of all problems."""
         batch, n, _ = self.x.shape
-        return 1 < batch <= SHORT / (n * self.y.shape[1])
+        return batch * n * self.y.shape[1] * (8 if self.x.dtype == torch.float64 else 4)
 
     def transposed(self) -> "EntropicProblem":
         """The same problem from y to x."""

@@ -5,15 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from probmetrics.transport.entropic import (
-    Solution,
-    better,
-    first_guess,
-    is_small,
-    make_sweeper,
-)
+from probmetrics.transport.entropic import Solution, better, first_guess, is_small
 from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
 from probmetrics.transport.marginals import Marginal, Update
+from probmetrics.transport.storing import make_sweeper
 from probmetrics.transport.sweeps import Sweeper
 
 STEP = 0.5  # from one ε to the next

@@ -12,7 +12,6 @@ from probmetrics.pairwise import sharded
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.ranks import Sharded
-from probmetrics.pairwise.threads import on_one_thread
 from probmetrics.transport.entropic import Solution, solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
 from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
@@ -21,6 +20,7 @@ from probmetrics.transport.envelope import unit
 from probmetrics.transport.fused_sweeps import why_not_fused
 from probmetrics.transport.marginals import Marginal, marginals
 from probmetrics.transport.plan import Transport
+from probmetrics.transport.starting import coarsened, own_clusters
 from probmetrics.transport.symmetric import solve_each
 
 SHARE = 0.05  # ε for None: this share of the mean cost
@@ -96,7 +96,7 @@ def sinkhorn(
         (4.5e-05, True)
     """
     task = admit(x, y, epsilon, cost, a, b, reach, penalty, tolerance, max_steps, backend)
-    with on_one_thread(task.problem.short):
+    with task.problem.gone_through():
         solution = solve(
             task.problem.detached(),
             task.epsilon,
@@ -187,18 +187,21 @@ def sinkhorn_divergence(
         "backend": task.backend,
     }
     p, sides = task.problem, task.sides
-    solution = solve(
-        p.detached(), task.epsilon, sides, moving=moving(p), scale=task.scale, **options
-    )
-    warn_unless_converged(solution, tolerance)
-    value = dual_value(p, solution, task.epsilon, sides)
-    total = envelope(p, solution, task.epsilon, sides, value)
-    ends = ((p.x, p.a), (p.y, p.b))
-    owns = [EntropicProblem(p.ground, z, z, w, w, p.ranks) for z, w in ends]
-    for own, alone in zip(owns, solve_each(owns, task.epsilon, sides[0], **options), strict=True):
-        warn_unless_converged(alone, tolerance)
-        value = dual_value(own, alone, task.epsilon, sides)
-        total = total - 0.5 * envelope(own, alone, task.epsilon, sides, value)
+    with p.gone_through():
+        clusters = coarsened(p.detached())
+        known: dict[str, Any] = {"scale": task.scale, "coarse": clusters}
+        solution = solve(p.detached(), task.epsilon, sides, moving=moving(p), **known, **options)
+        warn_unless_converged(solution, tolerance)
+        value = dual_value(p, solution, task.epsilon, sides)
+        total = envelope(p, solution, task.epsilon, sides, value)
+        solution.sweeper = None  # nor the kernel it keeps
+        ends = ((p.x, p.a), (p.y, p.b))
+        owns = [EntropicProblem(p.ground, z, z, w, w, p.ranks) for z, w in ends]
+        alone = solve_each(owns, task.epsilon, sides[0], own_clusters(clusters), **options)
+        for own, solution in zip(owns, alone, strict=True):
+            warn_unless_converged(solution, tolerance)
+            value = dual_value(own, solution, task.epsilon, sides)
+            total = total - 0.5 * envelope(own, solution, task.epsilon, sides, value)
     if reach is not None:
         total = total + 0.5 * task.epsilon * (p.a.sum(-1) - p.b.sum(-1)).square()
     return task.once(total).reshape(task.batch).to(x.dtype)

@@ -14,6 +14,8 @@ CLUSTERS = 1024
 COVERED = torch.tensor([0.01, 0.99], dtype=torch.float64)
 LOOKS = 2048  # points that say where most are
 
+Coarse = tuple[EntropicProblem, tuple[Tensor, Tensor]]  # and which cluster each point belongs to
+
 
 def gaussian_start(problem: EntropicProblem, epsilon: Tensor) -> tuple[Tensor, Tensor]:
     """The potentials of ‖x − y‖² between Gaussians with the moments of the measures.
@@ -162,7 +164,7 @@ def clusters(z: Tensor, w: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     return mean, total, group
 
 
-def coarsened(problem: EntropicProblem) -> tuple[EntropicProblem, tuple[Tensor, Tensor]] | None:
+def coarsened(problem: EntropicProblem) -> Coarse | None:
     """The problem between clusters, and which cluster each point belongs to, where that pays."""
     batch, n, d = problem.x.shape
     m = problem.y.shape[1]
@@ -178,6 +180,16 @@ def coarsened(problem: EntropicProblem) -> tuple[EntropicProblem, tuple[Tensor, 
         EntropicProblem(problem.ground, x[None].to(dtype), y[None].to(dtype), a[None], b[None]),
         (of_x, of_y),
     )
+
+
+def own_clusters(coarse: Coarse | None) -> tuple[Coarse | None, Coarse | None]:
+    """The same of the problems from x to x and from y to y."""
+    if coarse is None:
+        return None, None
+    few, (of_x, of_y) = coarse
+    first = EntropicProblem(few.ground, few.x, few.x, few.a, few.a)
+    second = EntropicProblem(few.ground, few.y, few.y, few.b, few.b)
+    return (first, (of_x, of_x)), (second, (of_y, of_y))
 
 
 def refined(

@@ -169,7 +169,7 @@ class Sweeper:
                 sums[rows.stop :].addmv_(below.mT, b[rows])
             found.append(sums)
 
-        run_tasks(work, tasks, p.count // 2, flush=True)
+        run_tasks(work, tasks, self._pairs() // 2, flush=True)
         found = found or [torch.zeros_like(b)]  # a rank may have no block
         row = torch.stack(found).sum(0, dtype=torch.float64).unsqueeze(0)
         row = row if self.ranks is None else self.ranks.total(row)
@@ -252,7 +252,7 @@ class Sweeper:
                     sums[e] += times_rows(tile.mT, scaled)
             shares.append((tasks.index(first), sums))
 
-        run_tasks(work, tasks, p.count if forming else p.count // 8, flush=True)
+        run_tasks(work, tasks, self._pairs(forming), flush=True)
         ordered = [s.double() for _, s in sorted(shares, key=lambda pair: pair[0])]
         rows = row.double()
         if self.ranks is None:
@@ -327,6 +327,13 @@ class Sweeper:
             size = BLOCK if self.pairs.d < WIDE else wide
         share = 1 if self.ranks is None else self.ranks.size
         return max(1, min(math.ceil(self.pairs.n / share), size // self.pairs.m))
+
+    def _pairs(self, forming: bool = True) -> int:
+        """What a pass is worth in the pairs that tell whether cores should share it."""
+        if not forming:
+            return self.pairs.count // 8
+        cheap = self.folded and self.pairs.d < WIDE
+        return self.pairs.count // 4 if cheap else self.pairs.count
 
     def _blocks(self, forming: bool) -> list[Block]:
         p, rows = self.pairs, self._block_rows(forming)

@@ -7,50 +7,73 @@ import torch
 from torch import Tensor
 
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.threads import run_tasks
-from probmetrics.transport.entropic import (
-    LOOSE,
-    STALLED,
-    Solution,
-    make_sweeper,
-    schedule,
-)
+from probmetrics.pairwise.threads import cores, run_tasks
+from probmetrics.transport.entropic import LOOSE, STALLED, Solution, schedule
 from probmetrics.transport.entropic_problem import EntropicProblem, mean_cost
 from probmetrics.transport.marginals import Marginal, Update
-from probmetrics.transport.starting import coarsened, own_start, refined
+from probmetrics.transport.starting import Coarse, coarsened, own_clusters, own_start, refined
+from probmetrics.transport.storing import make_sweeper, streamed_if_half
 from probmetrics.transport.sweeps import WIDE
 
-ROUGH = 1e-4  # tolerance that takes few passes
 NEAR = 0.1  # relative marginal errors, point by point, up to which passes act linearly
 SMALL = 0.5  # and up to which they do nearly enough to be extrapolated
 SLOW = 0.2  # and by which share errors fall at least where halved steps are best
-APART = 2**25  # pairs up to which two problems are solved side by side, each by one core
+JOINED = 2**20  # pairs up to which problems are solved as one batch
+APART = 2**27  # pairs up to which problems are solved side by side, each by one core,
+CORES = 2  # where there are up to this many for each
 SHARPER = 0.1  # share of the tolerance that is asked of clusters, whose passes are cheap
 
 
 def solve_each(
-    problems: Sequence[EntropicProblem], epsilon: Tensor, side: Marginal, **options: Any
+    problems: Sequence[EntropicProblem],
+    epsilon: Tensor,
+    side: Marginal,
+    coarse: Sequence[Coarse | None],
+    **options: Any,
 ) -> list[Solution]:
-    """``solve_symmetric`` of several problems, each on a core of its own where that is faster.
+    """``solve_symmetric`` of several problems, as one batch or each on a core where that is faster.
 
-    Two cores that share every pass wait for each other after each; two solutions do not. Where
-    points have many coordinates the passes are long, and unlike numbers of them would leave a core
-    idle.
+    Small ones spend more time between passes than in them, which one batch spends once. For large
+    ones, two cores that share every pass wait for each other after each; two solutions do not.
+    Where points have many coordinates the passes are long, and unlike numbers of them would leave
+    a core idle.
     """
+    pairs = [len(p.x) * p.x.shape[1] ** 2 for p in problems]
+    alike = len({p.x.shape for p in problems}) == 1 and all(p.ranks is None for p in problems)
+    if alike and max(pairs) < JOINED:
+        return _joined([p.detached() for p in problems], epsilon, side, **options)
     found: dict[int, Solution] = {}
 
     def work(share: Sequence[int]) -> None:
         for k in share:
-            found[k] = solve_symmetric(problems[k].detached(), epsilon, side, **options)
+            problem = problems[k].detached()
+            with problem.gone_through():
+                found[k] = solve_symmetric(problem, epsilon, side, coarse=coarse[k], **options)
 
-    pairs = [p.x.shape[1] ** 2 for p in problems]
     apart = all(
         len(p.x) == 1 and p.ranks is None and not p.x.is_cuda and p.x.shape[-1] < WIDE
         for p in problems
     )
-    worth = min(pairs) if apart and max(pairs) <= APART else 0
+    apart = apart and max(pairs) <= APART and cores() <= CORES * len(problems)
+    worth = min(pairs) // 4 if apart else 0
     run_tasks(work, range(len(problems)), worth, flush=True)
     return [found[k] for k in range(len(problems))]
+
+
+def _joined(
+    problems: Sequence[EntropicProblem], epsilon: Tensor, side: Marginal, **options: Any
+) -> list[Solution]:
+    """Solutions of problems of one shape, made as one batch."""
+    x, a = (torch.cat([getattr(p, name) for p in problems]) for name in ("x", "a"))
+    count, batch = len(problems), len(epsilon)
+    joined = EntropicProblem(problems[0].ground, x, x, a, a)
+    with problems[0].gone_through():
+        all_of = solve_symmetric(joined, epsilon.repeat(count), side, **options)
+    fields = (all_of.f, all_of.g, all_of.log_r, all_of.log_c, all_of.error)
+    return [
+        Solution(f, g, log_r, log_c, e, bool((e <= options["tolerance"]).all()), all_of.steps)
+        for f, g, log_r, log_c, e in zip(*(z.split(batch) for z in fields), strict=True)
+    ]
 
 
 def solve_symmetric(
@@ -61,6 +84,7 @@ def solve_symmetric(
     tolerance: float,
     max_steps: int,
     backend: str,
+    coarse: Coarse | None = None,
 ) -> Solution:
     """The problem from a measure to itself, where f = g: f ← (f + T f) / 2 converges fast.
 
@@ -71,13 +95,14 @@ def solve_symmetric(
         tolerance: As in ``solve``.
         max_steps: As in ``solve``.
         backend: As in ``solve``.
+        coarse: As in ``solve``.
 
     References:
         Feydy et al. (2019), "Interpolating between optimal transport and MMD using Sinkhorn
         divergences", eq. 25.
     """
     mass = problem.a.sum(-1)
-    stages, coarse = [epsilon], coarsened(problem)
+    stages, coarse = [epsilon], coarse or own_clusters(coarsened(problem))[0]
     if coarse is None:
         stages = schedule(epsilon, mean_cost(problem))
         if type(problem.ground) is SqEuclidean:
@@ -88,7 +113,6 @@ def solve_symmetric(
             f = torch.minimum(f, -0.5 * stages[0].unsqueeze(-1) * problem.a.log())
     else:
         few, groups = coarse
-        few = EntropicProblem(few.ground, few.x, few.x, few.a, few.a)
         near = max(SHARPER * tolerance, 1e-5)
         rough = solve_symmetric(
             few, epsilon, side, tolerance=near, max_steps=max_steps, backend="dense"
@@ -98,10 +122,7 @@ def solve_symmetric(
     contracting = side.reach is None and type(problem.ground) is SqEuclidean
     for stage in stages:
         last = stage is epsilon
-        # Half a kernel made anew beats all of it from memory where passes are few.
-        passing = backend == "auto" and problem.x.shape[-1] >= WIDE and tolerance >= ROUGH
-        streamed = passing and problem.x.is_cpu
-        sweeper = make_sweeper(problem, stage, "tiled" if streamed else backend)
+        sweeper = make_sweeper(problem, stage, streamed_if_half(problem, tolerance, backend))
         eps = stage.unsqueeze(-1)
         update = Update(side, stage)
         goal = tolerance if last else max(tolerance, LOOSE)
