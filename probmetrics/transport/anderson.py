@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-10  # relative to the largest squared residual difference in memory
+LEAP = 8.0
 
 
 class Anderson:
     """Extrapolates g ← G(g) from the last few iterates.
 
     The next point is G(g_k) − Σ γ_i ΔG_i with γ the least-squares fit of the residual by its last
-    differences. An entry of the batch whose error has doubled since its best forgets its memory
-    and goes on from the plain step at its best.
+    differences, ``shortened`` where these are no more than rounding. An entry of the batch whose
+    error has doubled since its best forgets its memory and goes on from the plain step at its best.
 
     Args:
         memory: How many differences are kept.
@@ -59,9 +60,10 @@ class Anderson:
         self.home = torch.where(better, image, self.home)
         residual = image - g
         last, self.last = self.last, (residual, image)
-        right = None
+        right, plain = None, image
         if last is not None:
-            right = self._remember(residual - last[0], image - last[1], residual)
+            change = image - last[1]
+            right = self._remember(residual - last[0], change, residual)
         if bool(grown.any()):
             keep = (~grown).to(g.dtype)[:, None, None]
             for memory in (self.residuals, self.images, self.gram):
@@ -73,7 +75,8 @@ class Anderson:
         scale = self.gram.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None]
         ridge = torch.where(scale > 0, RIDGE * scale, 1.0) * self.eye
         gamma = torch.linalg.solve(self.gram + ridge, right)
-        moved: Tensor = image - (gamma * self.images).sum(-2)
+        ahead = -(gamma * self.images).sum(-2)
+        moved = image + shortened(ahead, plain, change)
         if math.isfinite(float(moved.sum())):
             return moved
         return torch.where(moved.isfinite().all(-1, keepdim=True), moved, image)
@@ -91,3 +94,15 @@ class Anderson:
         self.gram[:, slot], self.gram[:, :, slot] = products[:, 0], products[:, 0]
         self.steps += 1
         return products[:, 1].unsqueeze(-1)
+
+
+def shortened(ahead: Tensor, image: Tensor, change: Tensor) -> Tensor:
+    """A step, shape (B, m), of at most ``LEAP`` times what an image spans and images move.
+
+    What fits rounding is without bound, and potentials of 1e13 have no digits left to tell how far
+    they are from the marginals. Images are soft minima of costs, so no optimum is that far.
+    """
+    low, high = torch.aminmax(image, dim=-1, keepdim=True)
+    longest = LEAP * (high - low + change.abs().amax(-1, keepdim=True))
+    length = ahead.abs().amax(-1, keepdim=True)
+    return ahead * (longest / length.clamp_min(1e-300)).clamp(max=1.0)

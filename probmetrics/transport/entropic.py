@@ -9,7 +9,7 @@ from torch import Tensor
 
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.threads import on_all_threads
-from probmetrics.transport.anderson import Anderson
+from probmetrics.transport.anderson import Anderson, shortened
 from probmetrics.transport.entropic_problem import mean_cost
 from probmetrics.transport.marginals import Marginal, Update
 from probmetrics.transport.semidual import ARMIJO, SHRINKS, QuasiNewton
@@ -325,7 +325,9 @@ def _climb(
     best, step, stalled = now, 1, 0
     while step < max_steps and not bool((best.error <= tolerance).all()):
         plain = column_update(now.g - epsilon.unsqueeze(-1) * now.log_c) - now.g
-        ahead = newton.direction(gradient) if newton.steps else plain
+        ahead = plain
+        if newton.steps:
+            ahead = shortened(newton.direction(gradient), now.g + plain, plain)
         slope = (ahead * gradient).sum(-1)
         ahead = torch.where((slope > 0).unsqueeze(-1), ahead, plain)
         slope = (ahead * gradient).sum(-1)
