@@ -7,7 +7,6 @@ from torch import Tensor
 
 from probmetrics.pairwise.reductions import AbstractReduction, Reading, per_entry
 from probmetrics.pairwise.tiled import fold
-from probmetrics.pairwise.tiles import Pairs
 from probmetrics.transport.plan import AbstractCoupling, Transport
 from probmetrics.transport.sweeps import EntropicProblem
 
@@ -87,14 +86,16 @@ class EntropicCoupling(AbstractCoupling):
     def _folded(
         self, problem: EntropicProblem, row: Tensor, column: Tensor, w: Tensor | None
     ) -> Tensor:
-        pairs = Pairs(problem.ground, problem.x, problem.y)
+        pairs = problem.pairs(self.epsilon)
         found: Tensor = fold(pairs, PlanSum(row, column, -1.0 / self.epsilon, w))
         return found
 
     def plan(self) -> Tensor:
         row, column = self._exponents()
         p = self.problem
-        cost = p.ground.on_features(p.x, p.y).double() / self.epsilon[:, None, None]
+        pairs = p.pairs(self.epsilon)
+        ends = (z.to(pairs.dtype) for z in (p.x, p.y))
+        cost = p.ground.on_features(*ends).double() / self.epsilon[:, None, None]
         plan = (row.unsqueeze(-1) + column.unsqueeze(-2) - cost).exp()
         return plan.to(self.points[0].dtype).reshape(self.shape)
 
@@ -118,6 +119,8 @@ class EntropicCoupling(AbstractCoupling):
     def map(self, x: Tensor | None) -> Tensor:
         p = self.problem
         own, y = self.points
+        if x is not None:
+            _fits(x, self.batch, own.shape[-1])
         new = own if x is None else x.to(own.dtype).expand(*self.batch, *x.shape[-2:])
         flat = new.reshape(-1, *new.shape[-2:])
         with torch.no_grad():
@@ -128,8 +131,22 @@ class EntropicCoupling(AbstractCoupling):
         f = there.softmin(self.g, self.epsilon)
         eps = self.epsilon.unsqueeze(-1)
         column = self.g / eps + p.b.log()
-        moved = self._folded(there, f / eps, column, y.reshape(-1, *y.shape[-2:]))
+        targets = y.reshape(-1, *y.shape[-2:]).double()
+        centre = targets.mean(-2, keepdim=True)  # an offset would be rounded with the weights
+        weights = torch.cat([torch.ones_like(targets[..., :1]), targets - centre], -1)
+        sums = self._folded(there, f / eps, column, weights)
+        moved = sums[..., 1:] / sums[..., :1] + centre
         return moved.to(own.dtype).reshape(*self.batch, *moved.shape[1:])
+
+
+def _fits(x: Tensor, batch: tuple[int, ...], d: int) -> None:
+    """New points for every problem of a batch."""
+    outer = x.shape[:-2]
+    spare = len(batch) - len(outer)
+    fits = spare >= 0 and all(s in (1, b) for s, b in zip(outer, batch[spare:], strict=True))
+    if not fits or x.shape[-1] != d:
+        wanted = ", ".join([*(str(size) for size in batch), "k", str(d)])
+        raise ValueError(f"x has shape {tuple(x.shape)}, but this plan maps points ({wanted})")
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -14,6 +14,7 @@ from probmetrics.pairwise.ranks import Sharded
 from probmetrics.pairwise.threads import WORTH_SHARING, on_one_thread
 from probmetrics.pairwise.tiled import fold
 from probmetrics.pairwise.tiles import Pairs
+from probmetrics.transport.rounding import working_precision
 
 SHORT = 2**20  # pairs
 
@@ -81,9 +82,15 @@ class EntropicProblem:
         y = x if self.y is self.x else self.y[chosen]
         return dataclasses.replace(self, x=x, y=y, a=self.a[chosen], b=self.b[chosen])
 
+    def pairs(self, epsilon: Tensor) -> Pairs:
+        """All pairs, in the precision that ε asks for."""
+        dtype = working_precision(self.ground, self.x, self.y, epsilon)
+        x = self.x.to(dtype)
+        return Pairs(self.ground, x, x if self.y is self.x else self.y.to(dtype))
+
     def softmin(self, g: Tensor, epsilon: Tensor) -> Tensor:
         """−ε log Σ_j b_j exp((g_j − C_ij)/ε), safely, shape (B, n): the row update at g."""
-        pairs = Pairs(self.ground, self.x, self.y)
+        pairs = self.pairs(epsilon)
         offset = self.b.log() + g / epsilon.unsqueeze(-1)
         found: Tensor = fold(pairs, LogSumExp(offset.to(pairs.dtype), -1.0 / epsilon))
         return -epsilon.unsqueeze(-1) * found.double()

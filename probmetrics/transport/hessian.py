@@ -15,7 +15,7 @@ from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.reductions import AbstractReduction, Reading, per_entry
 from probmetrics.pairwise.tiled import fold
-from probmetrics.pairwise.tiles import Pairs, blocks
+from probmetrics.pairwise.tiles import blocks
 from probmetrics.transport.conjugate import conjugate_gradients
 from probmetrics.transport.entropic import Solution, solve
 from probmetrics.transport.entropic_plan import PlanSum
@@ -185,7 +185,7 @@ class _AbstractMoved(abc.ABC):
         if transposed:
             p, row, column = p.transposed(), column, row
         found: Tensor = fold(
-            Pairs(p.ground, p.x, p.y), PlanSum(row, column, -1.0 / self.epsilon, columns)
+            p.pairs(self.epsilon), PlanSum(row, column, -1.0 / self.epsilon, columns)
         )
         return found
 
@@ -249,7 +249,7 @@ class _MovedSquares(_AbstractMoved):
         if transposed:
             p, row, column = p.transposed(), column, row
         reduction = SlopeSum(row, column, -1.0 / self.epsilon, columns, left, right)
-        found: Tensor = fold(Pairs(p.ground, p.x, p.y), reduction)
+        found: Tensor = fold(p.pairs(self.epsilon), reduction)
         return found
 
     def pushed(self, v: Tensor, w: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -6,24 +6,39 @@ import torch
 from torch import Tensor
 
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.ground import AbstractGround, some_rows
 from probmetrics.pairwise.tiles import Pairs
 
 SAFE = 1e30  # range of the sums that single precision holds with room to spare
-SHARE = 1e-4  # of ε that the rounding of a cost may reach
+SHARE = 1e-4  # of ε that the rounding of a cost may reach, and of a cost that of a potential
+SOME = 64  # points of each sample that say how large costs are
 
 
 def working_precision(ground: AbstractGround, x: Tensor, y: Tensor, epsilon: Tensor) -> torch.dtype:
-    """Float32 where the rounding error of a cost stays far below ε, else float64."""
+    """Float32 where the rounding errors of a cost and of a sum stay far below what they add to.
+
+    A cost's is compared with ε, and ε times that of a sum, whose logarithm is a potential, with
+    the cost.
+    """
     if x.dtype == torch.float64:
         return torch.float64
+    if not isinstance(ground, SqEuclidean) and Pairs(ground, x, y).dtype == torch.float64:
+        return torch.float64
+    size = _largest(ground, x, y)
+    unit = torch.finfo(torch.float32).eps
+    coarse = (unit * size / epsilon > SHARE) | ((unit * epsilon / size > SHARE) & (size > 0))
+    return torch.float64 if bool(coarse.any()) else torch.float32
+
+
+def _largest(ground: AbstractGround, x: Tensor, y: Tensor) -> Tensor:
+    """About the largest cost, float64, shape (B,)."""
     if not isinstance(ground, SqEuclidean):
-        return Pairs(ground, x, y).dtype
+        some = [some_rows(z, SOME) for z in (x, y)]
+        return ground.on_features(*some).abs().amax((-1, -2)).double()
     middle = y.mean(-2, keepdim=True)
     off = [z - middle for z in (x, y)]
     size = torch.stack([torch.einsum("...d,...d->...", z, z).amax(-1) for z in off])
-    error = torch.finfo(torch.float32).eps * size.amax(0).double() / epsilon
-    return torch.float64 if bool((error > SHARE).any()) else torch.float32
+    return size.amax(0).double()
 
 
 def within(row: Tensor, columns: Tensor | None = None) -> bool:

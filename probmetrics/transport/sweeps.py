@@ -17,10 +17,10 @@ from torch import Tensor
 
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.threads import run_tasks
-from probmetrics.pairwise.tiles import Block, Pairs, blocks, scratch
+from probmetrics.pairwise.tiles import Block, blocks, scratch
 from probmetrics.transport.entropic_problem import EntropicProblem as EntropicProblem
 from probmetrics.transport.marginals import Marginal, Update
-from probmetrics.transport.rounding import within, working_precision
+from probmetrics.transport.rounding import within
 
 LOG2E = math.log2(math.e)
 WIDE = 32  # coordinates from which products are the work
@@ -29,6 +29,7 @@ KEPT_BLOCK = 2**20  # the same of a kernel in memory, whose passes are bound by 
 WIDE_BLOCK = 2**21  # and where points have many coordinates, so that products are the work;
 MADE_BLOCK = 2**22  # where these go into or read a kernel in memory, a block needs none of its own
 ABSORB = 40.0  # nats by which scalings may grow before a kernel in memory is formed anew
+FAR = 100.0  # nats from a safer place at which exponents are rounded too much to be used there
 HIGHEST = 100.0  # log₂ of the largest entry beside a row's largest one that has mass
 
 
@@ -57,10 +58,7 @@ class Sweeper:
     ) -> None:
         self.problem, self.epsilon, self.ranks = problem, epsilon, problem.ranks
         self.kept = kept and self.ranks is None  # each rank sees its own blocks of rows
-        dtype = working_precision(problem.ground, problem.x, problem.y, epsilon)
-        x = problem.x.to(dtype)
-        y = x if problem.y is problem.x else problem.y.to(dtype)
-        self.pairs = Pairs(problem.ground, x, y)
+        self.pairs = problem.pairs(epsilon)
         self.dtype = self.pairs.dtype
         self.rate = (-LOG2E / epsilon).to(self.dtype)
         self.folded = type(problem.ground) is SqEuclidean
@@ -199,6 +197,11 @@ class Sweeper:
         if not within(row[:, 0], columns):
             self.f0 = f.clone()
             row, columns = self._pass(self.f0, self.b, update, forming=True, careful=True)
+            if bool(
+                ((self.f0 - f).abs() > FAR * eps).any()
+            ):  # exponents were rounded far from zero
+                self._load(self.f0, g)
+                row, columns = self._pass(self.f0, self.b, update, forming=True, careful=True)
         self.formed = self.kept
         return self.f0, row, columns, none
 
