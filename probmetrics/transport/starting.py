@@ -1,5 +1,7 @@
 """Potentials to start from: those of Gaussians, and those of a few clusters of points."""
 
+import contextlib
+
 import torch
 from torch import Tensor
 
@@ -34,32 +36,48 @@ def gaussian_start(problem: EntropicProblem, epsilon: Tensor) -> tuple[Tensor, T
     """
     x, mean_x, a = _centred(problem.x, problem.a)
     y, mean_y, b = _centred(problem.y, problem.b)
-    delta = mean_x - mean_y  # (B, 1, d)
-    eps, d = epsilon[:, None, None], x.shape[-1]
+    delta, d = mean_x - mean_y, x.shape[-1]  # (B, 1, d)
+    found = None
     if len(x) * d**3 <= MATRIX_WORK:
-        cov_x, cov_y = ((w.unsqueeze(-1) * z).mT @ z for z, w in ((x, a), (y, b)))
-        spread = (cov_x + cov_y).diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-        eye = torch.eye(d, dtype=x.dtype, device=x.device)
-        ridge = (RIDGE * spread + torch.where(spread > 0, 0.0, 1.0)) * eye
-        cov_x, cov_y = (cov.double() + ridge for cov in (cov_x, cov_y))
-        u = _inverse_map(cov_x, cov_y, eps)
-        v = torch.linalg.inv(u) - 0.5 * eps * torch.linalg.inv(cov_y)
-        v = 0.5 * (v + v.mT)
-        c = 0.5 * epsilon * torch.linalg.slogdet(eye + 2.0 * cov_y @ v / eps)[1]
-        bent_x, bent_y = x - x @ u.to(x.dtype), y - y @ v.to(y.dtype)
-        f = (x * (bent_x + 2.0 * delta)).sum(-1)
-        g = (y * (bent_y - 2.0 * delta)).sum(-1)
-    else:
-        square_x, square_y = x.square(), y.square()
-        var_x, var_y = ((w.unsqueeze(-2) @ z).double() for z, w in ((square_x, a), (square_y, b)))
-        spread = (var_x + var_y).mean(-1, keepdim=True)
-        ridge = RIDGE * spread + torch.where(spread > 0, 0.0, 1.0)
-        var_x, var_y = var_x + ridge, var_y + ridge
-        u, v, c = _along_axes(var_x, var_y, epsilon)
-        f = (square_x @ (1.0 - u).to(x.dtype).mT + 2.0 * x @ delta.mT).squeeze(-1)
-        g = (square_y @ (1.0 - v).to(y.dtype).mT - 2.0 * y @ delta.mT).squeeze(-1)
+        # ε may be far from both covariances
+        with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+            found = _with_matrices(x, y, a, b, delta, epsilon)
+    f, g, c = found or _with_axes(x, y, a, b, delta, epsilon)
     f, g = f.double() + c.unsqueeze(-1), g.double() + delta.double().square().sum(-1)
     return _tamed(f, g, problem.b, _longest(x, y, delta))
+
+
+def _with_matrices(
+    x: Tensor, y: Tensor, a: Tensor, b: Tensor, delta: Tensor, epsilon: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    eps, d = epsilon[:, None, None], x.shape[-1]
+    exact = ((z.double(), w.double()) for z, w in ((x, a), (y, b)))  # rounding has signs
+    cov_x, cov_y = ((w.unsqueeze(-1) * z).mT @ z for z, w in exact)
+    spread = (cov_x + cov_y).diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+    eye = torch.eye(d, dtype=torch.float64, device=x.device)
+    ridge = (RIDGE * spread + torch.where(spread > 0, 0.0, 1.0)) * eye
+    cov_x, cov_y = cov_x + ridge, cov_y + ridge
+    u = _inverse_map(cov_x, cov_y, eps)
+    v = torch.linalg.inv(u) - 0.5 * eps * torch.linalg.inv(cov_y)
+    v = 0.5 * (v + v.mT)
+    c = 0.5 * epsilon * torch.linalg.slogdet(eye + 2.0 * cov_y @ v / eps)[1]
+    bent_x, bent_y = x - x @ u.to(x.dtype), y - y @ v.to(y.dtype)
+    f = (x * (bent_x + 2.0 * delta)).sum(-1)
+    g = (y * (bent_y - 2.0 * delta)).sum(-1)
+    return f, g, c
+
+
+def _with_axes(
+    x: Tensor, y: Tensor, a: Tensor, b: Tensor, delta: Tensor, epsilon: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    square_x, square_y = x.square(), y.square()
+    var_x, var_y = ((w.unsqueeze(-2) @ z).double() for z, w in ((square_x, a), (square_y, b)))
+    spread = (var_x + var_y).mean(-1, keepdim=True)
+    ridge = RIDGE * spread + torch.where(spread > 0, 0.0, 1.0)
+    u, v, c = _along_axes(var_x + ridge, var_y + ridge, epsilon)
+    f = (square_x @ (1.0 - u).to(x.dtype).mT + 2.0 * x @ delta.mT).squeeze(-1)
+    g = (square_y @ (1.0 - v).to(y.dtype).mT - 2.0 * y @ delta.mT).squeeze(-1)
+    return f, g, c
 
 
 def own_start(problem: EntropicProblem, epsilon: Tensor) -> Tensor:
@@ -70,7 +88,8 @@ def own_start(problem: EntropicProblem, epsilon: Tensor) -> Tensor:
     x, mean, w = _centred(problem.x, problem.a)
     d = x.shape[-1]
     if len(x) * d**3 <= MATRIX_WORK:
-        spread, axes = torch.linalg.eigh(((w.unsqueeze(-1) * x).mT @ x).double())
+        exact = x.double()
+        spread, axes = torch.linalg.eigh((w.unsqueeze(-1) * exact).mT @ exact)
         along = (x @ axes.to(x.dtype)).square()
     else:
         along = x.square()
@@ -81,7 +100,7 @@ def own_start(problem: EntropicProblem, epsilon: Tensor) -> Tensor:
     u, _, c = _along_axes(spread, spread, epsilon)
     f = (along @ (1.0 - u).to(x.dtype).mT).squeeze(-1).double() + 0.5 * c.unsqueeze(-1)
     longest = _longest(x, x, torch.zeros_like(mean))
-    tamed: Tensor = f.clamp(-longest, longest)
+    tamed: Tensor = f.nan_to_num(0.0).clamp(-longest, longest)
     return tamed
 
 
@@ -107,6 +126,7 @@ def _tamed(f: Tensor, g: Tensor, b: Tensor, longest: Tensor) -> tuple[Tensor, Te
     Where points lie in a plane, or nearly all mass on a few of them, the Gaussians' maps are
     singular, and their potentials large beside the costs: digits would be lost beside them.
     """
+    f, g = f.nan_to_num(0.0), g.nan_to_num(0.0)  # where ε² overflows
     level = (b * g).sum(-1, keepdim=True) / b.sum(-1, keepdim=True)
     f, g = (f + level).clamp(-longest, longest), (g - level).clamp(-longest, longest)
     return f, g
