@@ -82,7 +82,7 @@ def sinkhorn_barycenter(
         debiased: Remove the blur.
         normalize: Divide the histograms by their sums.
         tolerance: Largest L1 difference between the barycentre and its marginals in the k plans,
-            averaged by w, and between two of its iterates.
+            averaged by w, in the plan onto itself where debiased, and between two of its iterates.
         max_steps: Most iterations.
 
     Returns:
@@ -97,7 +97,8 @@ def sinkhorn_barycenter(
 
     Notes:
         In the log domain and float64: k·n·l exponentials twice per iteration, in memory for one
-        problem's k·n·l numbers.
+        problem's k·n·l numbers. Debiasing undoes a blur, which is ill-posed: of details finer than
+        √ε, S_ε tells next to nothing, and iterations find them slowly or stop short of them.
 
     References:
         Benamou et al. (2015), "Iterative Bregman projections for regularized transportation
@@ -155,11 +156,13 @@ def _projected(
         q = log_q.exp()
         missed = ((v + reached).exp() - q.unsqueeze(-2)).abs().sum(-1)
         error = torch.maximum((w.squeeze(-1) * missed).sum(-1), (q - before).abs().sum(-1))
+        if debiased:
+            smooth = torch.logsumexp(kernel + blur.unsqueeze(-2), -1)
+            error = error.maximum(((blur + smooth).exp() - q).abs().sum(-1))
         if bool((error <= tolerance).all()):
             break
         v = log_q.unsqueeze(-2) - reached
         if debiased:
-            smooth = torch.logsumexp(kernel + blur.unsqueeze(-2), -1)
             blur = 0.5 * (blur + log_q - smooth)
     return log_q, error, steps
 
@@ -194,8 +197,8 @@ def sinkhorn_barycenter_points(
         size: Number of points of the barycentre, n if None; they weigh the same.
         start: Where they start, shape (*batch, size, d). None starts at points drawn from the
             samples and moved to the barycentre of the means.
-        epsilon: ε in units of the cost; None is 0.05 of the mean squared distance between a
-            sample's points and the start's, averaged over the batch.
+        epsilon: ε in units of the cost; None is, for each problem of the batch, 0.05 of the mean
+            squared distance between a sample's points and the start's.
         debiased: Whether S_ε or OT_ε is minimised.
         tolerance: Root mean square step of the points, relative to their spread.
         max_steps: Most iterations.
@@ -240,8 +243,10 @@ def sinkhorn_barycenter_points(
     w = unit(weights)[..., None, None]
     z = _start(points, masses, w, size, start, generator).expand(*batch, size, d)
     eps = _free_epsilon(epsilon, points, masses, z)
+    unit_length = eps.sqrt()[..., None, None]  # in which ε is one for all problems
+    points, z = points / unit_length.unsqueeze(-3), z / unit_length
     solved, own, steps = None, None, 0
-    options: dict[str, Any] = {"epsilon": eps, "tolerance": min(1e-3, tolerance), "max_steps": 2000}
+    options: dict[str, Any] = {"epsilon": 1.0, "tolerance": min(1e-3, tolerance), "max_steps": 2000}
     while steps < max_steps:
         steps += 1
         with warnings.catch_warnings():  # what counts is whether the last plans are accurate
@@ -252,7 +257,7 @@ def sinkhorn_barycenter_points(
         move = goal - (z if own is None else own.map())
         z = z + move
         spread = (z - z.mean(-2, keepdim=True)).square().sum((-1, -2))
-        error = (move.square().sum((-1, -2)) / (spread + size * eps)).sqrt()
+        error = (move.square().sum((-1, -2)) / (spread + size)).sqrt()
         if bool((error <= tolerance).all()):
             break
     assert solved is not None
@@ -262,11 +267,11 @@ def sinkhorn_barycenter_points(
         _warn(steps, float(error.max()), tolerance)
     return EntropicBarycenter(
         weights=torch.full((*batch, size), 1.0 / size, dtype=x.dtype, device=x.device),
-        points=z.to(x.dtype),
+        points=(z * unit_length).to(x.dtype),
         converged=converged,
         steps=steps,
         error=error.to(x.dtype),
-        epsilon=torch.full(batch, eps, dtype=x.dtype, device=x.device),
+        epsilon=eps.to(x.dtype),
     )
 
 
@@ -309,7 +314,8 @@ def _square_cost(p: Tensor, cost: Tensor, debiased: bool) -> Tensor:
     if cost.device != p.device:
         raise ValueError(f"p is on {p.device} and cost on {cost.device}; move one with .to(...)")
     cost = checks.finite(cost.detach(), "cost").double()
-    if debiased and (cost.shape[1] != n or not torch.allclose(cost, cost.T, atol=1e-6)):
+    slack = 1e-6 * float(cost.abs().max())
+    if debiased and (cost.shape[1] != n or float((cost - cost.T).abs().max()) > slack):
         raise ValueError(
             "debiased=True moves the barycentre onto itself, so cost must be square and symmetric; "
             "pass such a cost, or debiased=False"
@@ -330,13 +336,16 @@ def _fixed_epsilon(epsilon: float | None, cost: Tensor) -> float:
     return value
 
 
-def _free_epsilon(epsilon: float | None, points: Tensor, masses: Tensor, z: Tensor) -> float:
+def _free_epsilon(epsilon: float | None, points: Tensor, masses: Tensor, z: Tensor) -> Tensor:
+    """ε of each problem, shape (*batch)."""
+    batch = points.shape[:-3]
     if epsilon is not None:
-        return checks.positive(epsilon, "epsilon")
+        return points.new_full(batch, checks.positive(epsilon, "epsilon"))
     middle = z.mean(-2, keepdim=True).unsqueeze(-3)
-    far = (masses * (points - middle).square().sum(-1)).sum(-1).mean()
-    own = (z - z.mean(-2, keepdim=True)).square().sum(-1).mean()
-    return float(SHARE * (far + own)) or 1.0
+    far = (masses * (points - middle).square().sum(-1)).sum(-1).mean(-1)
+    own = (z - z.mean(-2, keepdim=True)).square().sum(-1).mean(-1)
+    typical = SHARE * (far + own)
+    return torch.where(typical > 0, typical, 1.0).expand(batch)
 
 
 def _warn(steps: int, error: float, tolerance: float) -> None:
