@@ -13,10 +13,11 @@ from scipy import stats
 from probmetrics.discrepancy import mmd
 from probmetrics.gaussian import gaussian_sinkhorn
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm, SqEuclidean
-from probmetrics.pairwise.kernels import Scaled
+from probmetrics.pairwise.kernels import Gaussian, Scaled
 from probmetrics.transport import storing, sweeps
 from probmetrics.transport.entropic_problem import EntropicProblem
 from probmetrics.transport.exact import wasserstein
+from probmetrics.transport.histogram import entropic_earth_mover
 from probmetrics.transport.marginals import Marginal
 from probmetrics.transport.sinkhorn import sinkhorn, sinkhorn_divergence
 from probmetrics.transport.starting import gaussian_start, own_start
@@ -138,8 +139,11 @@ def test_gradients_of_the_divergence(reach, penalty):
 def test_second_derivatives_are_refused_by_name():
     x, y = draw(5, 2).requires_grad_(), draw(4, 2, seed=1)
     value = sinkhorn_divergence(x, y, epsilon=0.5)
+    (plain,) = torch.autograd.grad(value, x, retain_graph=True)
+    (first,) = torch.autograd.grad(value, x, create_graph=True)
+    torch.testing.assert_close(first.detach(), plain)
     with pytest.raises(RuntimeError, match="sinkhorn_hessian_product"):
-        torch.autograd.grad(value, x, create_graph=True)
+        torch.autograd.grad(first.sum(), x)
 
 
 def test_streamed_equals_cached_in_blocks(monkeypatch):
@@ -468,3 +472,133 @@ def test_kernels_that_few_passes_would_read_are_not_kept(n, d, tolerance, monkey
     other = dataclasses.replace(problem, ground=Euclidean())
     assert storing.streamed_if_half(other, tolerance, "auto") == "auto"
     assert storing.streamed_if_half(problem, tolerance, "dense") == "dense"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("cost", [None, Euclidean()])
+@pytest.mark.parametrize("epsilon", [0.01, 0.03, 0.1])
+def test_few_tied_points_do_not_lead_potentials_astray(epsilon, cost, dtype):
+    """Passes drift evenly there, and what extrapolation fits to is rounding."""
+    x = torch.tensor([[0.0], [1.0]], dtype=dtype)
+    for p, q in ((0.05, 0.4), (0.5, 0.3), (0.05, 0.9), (0.2, 0.75), (0.95, 0.02)):
+        a, b = (torch.tensor([w, 1.0 - w], dtype=dtype) for w in (p, q))
+        solved = sinkhorn(x, x.clone(), a=a, b=b, cost=cost, epsilon=epsilon)
+        assert solved.converged
+        plan = solved.plan().double()
+        np.testing.assert_allclose(plan.sum(1), a, atol=2e-4)
+        np.testing.assert_allclose(plan.sum(0), b, atol=2e-4)
+        assert solved.f.abs().max() + solved.g.abs().max() < 20.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_histograms_at_equal_distances_converge_to_their_marginals(seed):
+    generator = np.random.default_rng(seed)
+    for _ in range(10):
+        p, q = generator.dirichlet(np.ones(4)), generator.dirichlet(np.ones(4))
+        solved = entropic_earth_mover(p, q, 1.0 - np.eye(4), epsilon=0.015)
+        assert solved.converged
+        np.testing.assert_allclose(solved.plan().sum(1), p, atol=1e-4)
+        np.testing.assert_allclose(solved.plan().sum(0), q, atol=1e-4)
+
+
+@pytest.mark.parametrize("cost", [None, Euclidean(), PNorm(3.0, 2.0)])
+@pytest.mark.parametrize("value", [
+    lambda x, y, **options: sinkhorn(x, y, **options).value,
+    sinkhorn_divergence,
+])  # fmt: skip
+def test_two_weightings_of_one_sample(value, cost):
+    """The plan from a sample to itself is symmetric only where the weights are alike."""
+    z = draw(7, 2)
+    a = masses(7, seed=1)
+    for weights in ({"a": a, "b": masses(7, seed=2)}, {"a": a}, {"a": a, "b": a.clone()}, {}):
+        gradients = []
+        for other in (lambda x: x, torch.clone):
+            x = z.clone().requires_grad_()
+            solved = value(x, other(x), cost=cost, epsilon=0.5, tolerance=1e-10, **weights)
+            gradients.append(torch.autograd.grad(solved, x)[0])
+        torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("d", [3, 24])
+def test_few_distinct_points_in_many_dimensions(seed, d):
+    """Their covariances are singular, and rounding makes them indefinite."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(2, d, generator=generator)
+    x, y = (centres[torch.randint(2, (k,), generator=generator)] for k in (30, 40))
+    share = [(z == centres[0]).all(1).double().mean() for z in (x, y)]
+    apart = (centres[0] - centres[1]).double().square().sum()
+    solved = sinkhorn(x, y, epsilon=0.01 * float(apart))
+    assert solved.converged
+    wanted = float(abs(share[0] - share[1]) * apart)
+    assert float(solved.cost) == pytest.approx(wanted, abs=2e-4 * float(apart))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("epsilon", [1e4, 1e6, 1e9, 1e20, 1e300])
+def test_the_limit_of_a_large_epsilon_keeps_its_digits(epsilon, dtype):
+    x, y = draw(30, 2, dtype=dtype), draw(25, 2, seed=1, dtype=dtype) + 0.5
+    mean = float(torch.cdist(x.double(), y.double()).square().mean())
+    assert float(sinkhorn(x, y, epsilon=epsilon).value) == pytest.approx(mean, rel=5e-4)
+    apart = float((x.double().mean(0) - y.double().mean(0)).square().sum())
+    found = float(sinkhorn_divergence(x, y, epsilon=epsilon))
+    assert found == pytest.approx(apart, rel=2e-3)
+
+
+@pytest.mark.parametrize("cost", [SqEuclidean(), Euclidean(), PNorm(1.0)])
+@pytest.mark.parametrize("share", [1e-3, 1e-4, 1e-5])
+def test_the_plan_keeps_the_digits_of_its_marginals_in_float32(share, cost):
+    x, y = draw(60, 2, dtype=torch.float32), draw(50, 2, seed=1, dtype=torch.float32)
+    exact = cost(x.double(), y.double())
+    options = {"cost": cost, "epsilon": share * float(exact.mean()), "max_steps": 5000}
+    solved = sinkhorn(x, y, **options)
+    assert solved.converged
+    missed = (solved.apply(torch.ones(50, 1)).squeeze(-1) - 1 / 60).abs().sum()
+    assert missed < 2e-4
+    plan = solved.plan().double()
+    assert (plan.sum(1) - 1 / 60).abs().sum() < 2e-4
+    assert float(solved.cost) == pytest.approx(float((plan * exact).sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
+def test_maps_of_samples_far_from_zero(offset):
+    x, y = ((draw(n, 2, seed=n) + offset).float() for n in (50, 40))
+    solved = sinkhorn(x, y, epsilon=0.2, tolerance=1e-6)
+    plan = solved.plan().double()
+    wanted = plan @ (y.double() - offset) / plan.sum(1, keepdim=True)
+    room = max(2e-6, torch.finfo(torch.float32).eps * offset)
+    torch.testing.assert_close(solved.map().double() - offset, wanted, rtol=0, atol=room)
+
+
+@pytest.mark.parametrize("cost", [Scaled(SqEuclidean(), -1.0), Gaussian(1.0)])
+def test_costs_that_are_none_are_refused(cost):
+    x, y = draw(8, 2), draw(9, 2, seed=1)
+    with pytest.raises(ValueError, match="zero for staying"):
+        sinkhorn_divergence(x, y, cost=cost, epsilon=1.0)
+    if isinstance(cost, Scaled):
+        with pytest.raises(ValueError, match="destroying mass"):
+            sinkhorn(x, y, cost=cost, epsilon=1.0, reach=1.0, penalty="tv")
+
+
+def test_answers_take_the_wider_dtype():
+    x, y = draw(6, 2, dtype=torch.float32), draw(5, 2, seed=1)
+    for pair in ((x, y), (y, x)):
+        solved = sinkhorn(*pair, epsilon=0.5)
+        assert {z.dtype for z in (solved.value, solved.f, solved.plan())} == {torch.float64}
+
+
+def test_one_warning_for_three_problems():
+    x, y = draw(20, 2), draw(20, 2, seed=1) + 3.0
+    with pytest.warns(RuntimeWarning, match="Sinkhorn stopped") as told:
+        sinkhorn_divergence(x, y, epsilon=0.01, tolerance=1e-12, max_steps=1)
+    assert len(told) == 1
+
+
+def test_points_and_starts_that_do_not_fit():
+    x, y = draw(6, 2), draw(5, 2, seed=1)
+    solved = sinkhorn(x, y, epsilon=0.5)
+    for new in (draw(3, 4), draw(2, 3, 2)):
+        with pytest.raises(ValueError, match="this plan maps points"):
+            solved.map(new)
+    with pytest.raises(TypeError, match="start must be"):
+        sinkhorn(x, y, epsilon=0.5, start=solved.g)

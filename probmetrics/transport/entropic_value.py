@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probmetrics._autograd import final
 from probmetrics.pairwise import LogSumExp
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.pairwise.ground import InnerGeometry, SquaredGeometry
@@ -17,7 +18,10 @@ from probmetrics.pairwise.tiled import (
 from probmetrics.pairwise.tiles import Pairs
 from probmetrics.transport.entropic import Solution
 from probmetrics.transport.marginals import Marginal
+from probmetrics.transport.rounding import working_precision
 from probmetrics.transport.sweeps import EntropicProblem, Sweeper
+
+HESSIAN = "use sinkhorn_hessian_product, or difference the first one numerically"
 
 
 def dual_value(
@@ -144,34 +148,42 @@ class _Envelope(torch.autograd.Function):
     def forward(
         ctx: Any, value: Tensor, plan: Any, x: Tensor, y: Tensor, a: Tensor, b: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(x, y)
+        ctx.save_for_backward(x, y, a, b)
         ctx.plan = plan
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, up: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "the gradient of an entropic value follows from its potentials, which were not "
-                "differentiated; for second derivatives use sinkhorn_hessian_product"
-            )
-        x, y = ctx.saved_tensors
+        x, y, a, b = ctx.saved_tensors
         plan: _Plan = ctx.plan
         need_x, need_y, need_a, need_b = ctx.needs_input_grad[2:]
-        worth_a, worth_b = plan.worth
+        with torch.no_grad():
+            dx, dy = _Envelope._of_points(plan, x.detach(), y.detach(), up, need_x, need_y)
+            da, db = (
+                up.unsqueeze(-1) * worth if need else None
+                for need, worth in zip((need_a, need_b), plan.worth, strict=True)
+            )
+        pairs = zip((dx, dy, da, db), (x, y, a, b), strict=True)
+        found = (None if z is None else final(z, source, HESSIAN) for z, source in pairs)
+        return None, None, *found
+
+    @staticmethod
+    def _of_points(
+        plan: _Plan, x: Tensor, y: Tensor, up: Tensor, need_x: bool, need_y: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
         dx = dy = None
         if need_x or need_y:
             need_y = need_y and not plan.same
             if type(plan.ground) is SqEuclidean:
                 dx, dy = plan.pulled(x, y, up, need_x, need_y)
             else:
-                sums = (plan.ground, plan.epsilon, x, y, plan.row, plan.column)
-                dx, dy = _moved(*sums, up, need_x, need_y)
+                dtype = working_precision(plan.ground, x, y, plan.epsilon)
+                ends = (plan.ground, plan.epsilon, x.to(dtype), y.to(dtype))
+                dx, dy = _moved(*ends, plan.row, plan.column, up, need_x, need_y)
             if plan.same and dx is not None:
                 dx = 2.0 * dx  # a measure moved onto itself: rows and columns are alike
-        da = up.unsqueeze(-1) * worth_a if need_a else None
-        db = up.unsqueeze(-1) * worth_b if need_b else None
-        return None, None, dx, dy, da, db
+            dx, dy = (None if z is None else z.to(x.dtype) for z in (dx, dy))
+        return dx, dy
 
 
 def _moved(
@@ -193,11 +205,11 @@ def _moved(
         if need_x:
             pairs = Pairs(ground, x, y)
             plan = plan_coefficient(pairs, scale, row, column, rows=rows.expand_as(row))
-            dx = row_gradient(pairs, plan).to(x.dtype)
+            dx = row_gradient(pairs, plan)
         if need_y:
             pairs = Pairs(ground, y, x)
             plan = plan_coefficient(pairs, scale, column, row, rows=rows.expand_as(column))
-            dy = row_gradient(pairs, plan).to(y.dtype)
+            dy = row_gradient(pairs, plan)
         return dx, dy
     # No analytic slope (ℓp norms): differentiate the row update, whose gradient is the plan's.
     with torch.enable_grad():

@@ -177,9 +177,11 @@ def _stored(costs: Tensor, a: Tensor, b: Tensor) -> EntropicProblem:
     return EntropicProblem(StoredCost(geometry), *geometry.places(), a, b)
 
 
-def _start(start: Transport | None, batch: tuple[int, ...], m: int, like: Tensor) -> Tensor | None:
+def _start(start: Any, batch: tuple[int, ...], m: int, like: Tensor) -> Tensor | None:
     if start is None:
         return None
+    if not isinstance(start, Transport):
+        raise TypeError(f"start must be an earlier answer, got {type(start).__name__}")
     g = torch.as_tensor(start.g, dtype=torch.float64, device=like.device)
     if g.shape != (*batch, m):
         raise ValueError(

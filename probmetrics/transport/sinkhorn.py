@@ -10,7 +10,7 @@ from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, Values, WeightsX, WeightsY, array_function
 from probmetrics.pairwise import sharded
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.ground import AbstractGround
+from probmetrics.pairwise.ground import AbstractGround, some_rows
 from probmetrics.pairwise.ranks import Sharded
 from probmetrics.transport.entropic import Solution, solve
 from probmetrics.transport.entropic_plan import EntropicCoupling, EntropicTransport
@@ -25,6 +25,9 @@ from probmetrics.transport.symmetric import solve_each
 
 SHARE = 0.05  # ε for None: this share of the mean cost
 FINEST = 4.0  # smallest ε, in units of rounding at the mean cost
+COARSEST = 1e8  # largest ε, in mean costs: the plan is a⊗b to as many digits
+LOOKS = 64  # points of each sample that tell a cost's sign,
+ROUNDING = 1e-3  # up to this share of the largest
 BACKENDS = ("auto", "dense", "tiled", "fused")
 
 
@@ -114,7 +117,7 @@ def sinkhorn(
         value = task.once(envelope(task.problem, solution, task.epsilon, task.sides, value))
 
     def shaped(z: Tensor) -> Tensor:
-        return z.reshape((*task.batch, *z.shape[1:])).to(x.dtype)
+        return z.reshape((*task.batch, *z.shape[1:])).to(task.dtype)
 
     return EntropicTransport(
         value=shaped(value),
@@ -187,24 +190,25 @@ def sinkhorn_divergence(
         "backend": task.backend,
     }
     p, sides = task.problem, task.sides
+    _priced(p, "the divergence", own=True)
     with p.gone_through():
         clusters = coarsened(p.detached())
         known: dict[str, Any] = {"scale": task.scale, "coarse": clusters}
         solution = solve(p.detached(), task.epsilon, sides, moving=moving(p), **known, **options)
-        warn_unless_converged(solution, tolerance)
         value = dual_value(p, solution, task.epsilon, sides)
         total = envelope(p, solution, task.epsilon, sides, value)
         solution.sweeper = None  # nor the kernel it keeps
         ends = ((p.x, p.a), (p.y, p.b))
         owns = [EntropicProblem(p.ground, z, z, w, w, p.ranks) for z, w in ends]
         alone = solve_each(owns, task.epsilon, sides[0], own_clusters(clusters), **options)
+        worst = max((solution, *alone), key=lambda one: float(one.error.max()))
+        warn_unless_converged(worst, tolerance)
         for own, solution in zip(owns, alone, strict=True):
-            warn_unless_converged(solution, tolerance)
             value = dual_value(own, solution, task.epsilon, sides)
             total = total - 0.5 * envelope(own, solution, task.epsilon, sides, value)
     if reach is not None:
         total = total + 0.5 * task.epsilon * (p.a.sum(-1) - p.b.sum(-1)).square()
-    return task.once(total).reshape(task.batch).to(x.dtype)
+    return task.once(total).reshape(task.batch).to(task.dtype)
 
 
 class Task(NamedTuple):
@@ -217,6 +221,11 @@ class Task(NamedTuple):
     batch: tuple[int, ...]
     points: tuple[Tensor, Tensor]  # as given, flattened, without features
     backend: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the answers: the wider one of the samples'."""
+        return self.points[0].dtype
 
     def once(self, value: Tensor) -> Tensor:
         """A value that every rank holds, where there are ranks."""
@@ -261,7 +270,7 @@ def admit(
         tail = z.shape[z.ndim - inner :]
         return z.expand(*batch, *tail).reshape(-1, *tail)
 
-    same = fy is fx
+    same = fy is fx and a is b and sides[0] == sides[1]  # then the plan is symmetric
     points = flat(fx, 2)
     problem = EntropicProblem(
         ground,
@@ -275,7 +284,12 @@ def admit(
         raise ValueError(f"{reason}; use backend='tiled' (or 'auto')")
     given = (flat(x.detach(), 2), flat(y.detach(), 2))
     scale = mean_cost(problem.detached())
-    return Task(problem, chosen_epsilon(epsilon, problem, scale), scale, sides, batch, given, local)
+    if any(side.reach is not None for side in sides):
+        _priced(problem, "destroying mass")
+    eps = chosen_epsilon(epsilon, problem, scale)
+    if all(side.reach is None for side in sides):  # above, ε log(1 + C/ε) would be rounding
+        eps = torch.where(scale > 0, eps.minimum(COARSEST * scale), eps)
+    return Task(problem, eps, scale, sides, batch, given, local)
 
 
 def _embedded(cost: AbstractGround, x: Tensor, y: Tensor) -> tuple[AbstractGround, Tensor, Tensor]:
@@ -293,6 +307,22 @@ def _embedded(cost: AbstractGround, x: Tensor, y: Tensor) -> tuple[AbstractGroun
     return cost, fx, fy
 
 
+def _priced(problem: EntropicProblem, what: str, *, own: bool = False) -> None:
+    """Refuse a cost below zero, and, for ``own``, one that staying has: told from some points."""
+    if type(problem.ground) is SqEuclidean:
+        return
+    some = [some_rows(z.detach(), LOOKS) for z in (problem.x, problem.y)]
+    costs = problem.ground.on_features(*some)
+    staying = problem.ground.between_features(some[0], some[0])
+    slack = ROUNDING * float(costs.abs().max())
+    if float(costs.min()) < -slack or (own and float(staying.abs().max()) > slack):
+        raise ValueError(
+            f"{problem.ground!r} takes values down to {float(costs.min()):.3g}"
+            f" and {float(staying.max()):.3g} from a point to itself: {what} needs a cost that is "
+            "zero or more, and zero for staying, such as SqEuclidean(), Euclidean() or PNorm()"
+        )
+
+
 def chosen_epsilon(epsilon: float | None, problem: EntropicProblem, typical: Tensor) -> Tensor:
     """ε per batch entry, refused where rounding of the costs, ``typical`` ones, would drown it."""
     if epsilon is None:
@@ -308,9 +338,11 @@ def chosen_epsilon(epsilon: float | None, problem: EntropicProblem, typical: Ten
     return torch.full_like(typical, value)
 
 
-def _potential(start: Transport | None, task: Task) -> Tensor | None:
+def _potential(start: Any, task: Task) -> Tensor | None:
     if start is None:
         return None
+    if not isinstance(start, Transport):
+        raise TypeError(f"start must be what sinkhorn returns, got {type(start).__name__}")
     g = torch.as_tensor(start.g, dtype=torch.float64, device=task.problem.x.device)
     m = task.problem.b.shape[-1]
     if g.shape[-1:] != (m,) or g.shape[:-1] != task.batch:
