@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from probmetrics.pairwise.costs import SqEuclidean
-from probmetrics.pairwise.ground import AbstractGround, some_rows
+from probmetrics.pairwise.ground import AbstractGround, InnerGeometry, some_rows
 from probmetrics.pairwise.tiles import Pairs
 
 SAFE = 1e30  # range of the sums that single precision holds with room to spare
@@ -34,7 +34,10 @@ def _largest(ground: AbstractGround, x: Tensor, y: Tensor) -> Tensor:
     """About the largest cost, float64, shape (B,)."""
     if not isinstance(ground, SqEuclidean):
         some = [some_rows(z, SOME) for z in (x, y)]
-        return ground.on_features(*some).abs().amax((-1, -2)).double()
+        size = ground.on_features(*some).abs().amax((-1, -2)).double()
+        if isinstance(ground.geometry, InnerGeometry):  # 1 − ⟨x, y⟩ is rounded like its terms
+            size = size.maximum(some[0].square().sum(-1).amax(-1).double())
+        return size
     middle = y.mean(-2, keepdim=True)
     off = [z - middle for z in (x, y)]
     size = torch.stack([torch.einsum("...d,...d->...", z, z).amax(-1) for z in off])

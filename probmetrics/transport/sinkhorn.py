@@ -53,7 +53,8 @@ def sinkhorn(
         x: Sample, shape (*batch, n, d).
         y: Sample, shape (*batch, m, d).
         epsilon: ε, in units of the cost; None is 0.05 of the mean cost of each problem, taken as
-            a constant by gradients.
+            a constant by gradients. Without ``reach``, one above 1e8 mean costs is taken as that,
+            where the plan is a⊗b to as many digits.
         cost: A cost of ``probmetrics.pairwise.costs``; None is ‖x − y‖² (not halved).
         a: Weights of x, shape (*batch, n); None is uniform. They sum to one, unless ``reach``
             relaxes the marginals.
@@ -78,7 +79,7 @@ def sinkhorn(
 
     Raises:
         ValueError: ε not above zero or too small for the dtype; weights that do not sum to one
-            without ``reach``; a cost that is no single profile.
+            without ``reach``, a cost below zero with it; a cost that is no single profile.
 
     Warns:
         RuntimeWarning: The tolerance was not reached; the best iterate is returned.
@@ -158,7 +159,7 @@ def sinkhorn_divergence(
         x: Sample, shape (*batch, n, d).
         y: Sample, shape (*batch, m, d).
         epsilon: As in ``sinkhorn``; None is 0.05 of the mean cost between x and y.
-        cost: A symmetric cost; None is ‖x − y‖².
+        cost: A symmetric cost, zero or more and zero for staying; None is ‖x − y‖².
         a: Weights of x.
         b: Weights of y.
         reach: As in ``sinkhorn``, one number for both sides.
@@ -171,7 +172,7 @@ def sinkhorn_divergence(
         The divergence in units of the cost, shape (*batch); zero or more up to the tolerance.
 
     Raises:
-        ValueError: As ``sinkhorn``.
+        ValueError: As ``sinkhorn``; a cost below zero, or above it from a point to itself.
 
     References:
         Feydy et al. (2019), "Interpolating between optimal transport and MMD using Sinkhorn
