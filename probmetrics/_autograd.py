@@ -1,11 +1,39 @@
-"""Custom gradients that are an error, not a silent zero, to differentiate once more."""
+"""What autograd does not do by itself: refuse a second derivative, record in inference mode."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 INSTEAD = "difference the first one numerically"
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def ordinary(value: R) -> R:
+    """The value, copied if it is a tensor of inference mode, which no graph can hold."""
+    if isinstance(value, Tensor) and value.is_inference():
+        with torch.inference_mode(False):
+            return value.clone()  # type: ignore[return-value]
+    return value
+
+
+def outside_inference(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that takes gradients inside do so in ``torch.inference_mode``, too."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        given: Any = [ordinary(each) for each in args]
+        named: Any = {name: ordinary(each) for name, each in kwargs.items()}
+        if not torch.is_inference_mode_enabled():
+            return function(*given, **named)
+        with torch.inference_mode(False):
+            return function(*given, **named)
+
+    return wrapper
+
 
 
 def final(gradient: Tensor, source: Tensor, instead: str = INSTEAD) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import answers_in_numpy, to_numpy, to_tensor
+from probmetrics._autograd import outside_inference
 from probmetrics._interval import Interval
 from probmetrics._training import (
     CriticTraining,
@@ -71,6 +72,7 @@ class CriticFit:
         return f"{self.f.name} >= {self.interval}, from {folds} critics, {self.steps} steps"
 
 
+@outside_inference
 def fit_critic(
     x: Any,
     y: Any,
@@ -217,7 +219,8 @@ def calibrated(
 def trainable(objective: FDivergence | str) -> FDivergence:
     """A divergence whose bound has a gradient in the logits."""
     row = divergence(objective)
-    logit = torch.zeros((), requires_grad=True)
-    if not row.reward(logit).requires_grad or row is TotalVariation:
+    with torch.enable_grad():
+        reward = row.reward(torch.zeros((), requires_grad=True))
+    if not reward.requires_grad or row is TotalVariation:
         raise ValueError(f"{row.name} has no gradient in the logits; train by objective='js'")
     return row

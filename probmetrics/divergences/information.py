@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import answers_in_numpy, to_numpy
+from probmetrics._autograd import outside_inference
 from probmetrics._interval import Interval, normal_interval
 from probmetrics._training import (
     CriticTraining,
@@ -40,6 +41,7 @@ CANDIDATES = 128  # partners among which InfoNCE looks for the true one
 CONTRAST = 64  # and in training
 
 
+@outside_inference
 def mutual_information(
     x: Any,
     y: Any,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import to_tensor
+from probmetrics._autograd import outside_inference
 from probmetrics._interval import Interval, normal_interval
 from probmetrics.data import read_statistics
 from probmetrics.gaussian import Moments, gaussian_frechet
@@ -147,6 +148,7 @@ def _between(real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor]) -> Tensor
     return answer
 
 
+@outside_inference
 def _sampling_variance(metric: FrechetDistance) -> Tensor:
     """Variance of the distance by the delta method, influences taken on the rows kept.
 

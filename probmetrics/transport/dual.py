@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import answers_in_numpy, to_numpy, to_tensor
+from probmetrics._autograd import outside_inference
 from probmetrics._interval import Interval, normal_interval
 from probmetrics._training import (
     CriticTraining,
@@ -87,6 +88,7 @@ class MaxMin(nn.Module):
         return torch.cat([torch.maximum(left, right), torch.minimum(left, right), rest], -1)
 
 
+@outside_inference
 def kantorovich_rubinstein(
     x: Any,
     y: Any,

@@ -13,6 +13,7 @@ from probmetrics._arrays import (
     WeightsY,
     array_function,
 )
+from probmetrics._autograd import outside_inference
 from probmetrics.transport.directions import unit_directions
 from probmetrics.transport.quantiles import line_cost
 from probmetrics.transport.sliced import Features, prepare
@@ -133,6 +134,7 @@ def max_sliced_direction(
     return _steepest(x, y, a, b, order, restarts, steps, generator).to(dtype)
 
 
+@outside_inference
 def _steepest(
     x: Tensor,
     y: Tensor,

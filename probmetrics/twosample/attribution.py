@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesAt, SamplesX, SamplesY, array_function
+from probmetrics._autograd import outside_inference
 from probmetrics.discrepancy import witness
 from probmetrics.pairwise.ground import AbstractGround
 from probmetrics.pairwise.kernels import Gaussian
@@ -212,6 +213,7 @@ def where_they_differ(
 
 
 @array_function
+@outside_inference
 def witness_gradient(
     x: SamplesX, y: SamplesY, at: SamplesAt, *, kernel: AbstractGround | None = None
 ) -> tuple[Any, Any]:

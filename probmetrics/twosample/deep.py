@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import SamplesX, SamplesY, WeightsX, WeightsY
+from probmetrics._autograd import outside_inference
 from probmetrics.pairwise.bandwidth import median_bandwidth
 from probmetrics.pairwise.kernels import Gaussian
 from probmetrics.twosample.columns import table_test
@@ -186,6 +187,7 @@ def perceptron(inputs: int, hidden: int, source: torch.Generator) -> nn.Module:
     return nn.Sequential(*layers[:-1])
 
 
+@outside_inference
 def learn(
     network: nn.Module,
     points: Tensor,

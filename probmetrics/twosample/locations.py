@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import Array, SamplesX, SamplesY
+from probmetrics._autograd import outside_inference
 from probmetrics.pairwise.bandwidth import median_bandwidth
 from probmetrics.twosample.columns import table_test
 from probmetrics.twosample.design import Pooled, pair, pooled, random_half
@@ -242,6 +243,7 @@ def _start(
     return spots, torch.as_tensor((2.0 * d) ** 0.5).to(points)
 
 
+@outside_inference
 def _ascend(
     points: Tensor, first: Tensor, spots: Tensor, width: Tensor, features: Features
 ) -> tuple[Tensor, Tensor]:

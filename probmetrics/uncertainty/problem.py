@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics._arrays import answers_in_numpy, is_array, to_numpy, to_tensor
+from probmetrics._autograd import ordinary, outside_inference
 from probmetrics._interval import Interval
 
 Options = dict[str, Any]
@@ -123,6 +124,7 @@ class Problem:
                 self.estimator(x.numpy(), y.numpy(), **self.options, **weights), self.estimator
             )
 
+    @outside_inference
     def gradients(self) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The estimate, the weights (*batch, n) and (*batch, m), and its gradients in them."""
         batch = torch.broadcast_shapes(
@@ -148,7 +150,8 @@ class Problem:
         free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         if not free and not {"a", "b"} <= set(parameters):
             raise ValueError(_without_gradient(self.estimator))
-        return self.estimator(self.x.detach(), self.y.detach(), a=a, b=b, **self.options)
+        x, y = ordinary(self.x.detach()), ordinary(self.y.detach())
+        return self.estimator(x, y, a=a, b=b, **self.options)
 
     def answer(self, interval: Interval) -> Interval:
         """The interval in the caller's dtype and for the root, if the caller wants one."""
