@@ -220,6 +220,23 @@ def test_batched_is_looped(distance):
     assert plain[1].item() == pytest.approx(distance(x[1], y[0], b=b[1], generator=0).item(), 1e-5)
 
 
+@pytest.mark.parametrize("batch", [(0,), (0, 3), (2, 0)])
+@pytest.mark.parametrize("root", [True, False])
+def test_an_empty_batch_has_an_empty_answer(batch, root):
+    x, y, a, b = problem(5, 6, 4, *batch)
+    line = lambda x, y, **o: projected_wasserstein(x, y, k=1, **o)  # noqa: E731
+    for distance in (sliced_wasserstein, line, max_sliced_wasserstein):
+        for options in ({}, {"a": a}, {"a": a, "b": b, "p": 3}):
+            x.requires_grad_()
+            value = distance(x, y, root=root, generator=0, **options)
+            assert value.shape == batch
+            assert torch.autograd.grad(value.sum(), x)[0].shape == x.shape
+    answer = sliced_wasserstein_estimate(x, torch.ones(6, 4, dtype=F64), root=root, generator=0)
+    assert answer.value.shape == answer.standard_error.shape == batch
+    with pytest.raises(ValueError, match="batch is empty"):
+        projected_wasserstein(x, torch.ones(6, 4, dtype=F64), k=2)
+
+
 @every
 def test_far_from_zero_and_other_precisions(distance):
     x, y, *_ = problem(6, 4)

@@ -172,7 +172,8 @@ def sliced_wasserstein_estimate(
     with torch.no_grad():
         costs = costs_by_block(x, y, a, b, theta, p)
     total = costs.mean(-1)
-    error = costs.std(-1) / count**0.5 if count > 1 else torch.zeros_like(total)
+    squares = (costs - total.unsqueeze(-1)).square().sum(-1)
+    error = (squares / (count * max(count - 1, 1))).sqrt()
     if root:
         value = safe_root(total, p)
         slope = torch.where(total > 0, value / torch.where(total > 0, p * total, 1.0), 0.0)
@@ -207,7 +208,10 @@ def prepare(
     # Only differences matter. A common centre keeps their digits when the data lie far from zero.
     together = x.shape[:-2] == y.shape[:-2]
     held = x.detach()
-    centre = held.mean(-2, keepdim=True) if together else held.flatten(0, -2).mean(0)
+    if together:
+        centre = held.mean(-2, keepdim=True)
+    else:  # zero where the batch is empty
+        centre = held.flatten(0, -2).sum(0) / max(held.shape[:-1].numel(), 1)
     return dtype, p, x - centre, y - centre, a, b
 
 

@@ -127,4 +127,4 @@ def _costs(
 def _block_size(x: Tensor, y: Tensor) -> int:
     """How many directions to project on at a time."""
     per_direction = x.numel() // x.shape[-1] + y.numel() // y.shape[-1]
-    return max(1, BLOCK // per_direction)
+    return max(1, BLOCK // max(per_direction, 1))  # an empty batch projects nothing
