@@ -123,6 +123,37 @@ def test_agrees_with_scipy():
     assert kolmogorov_distance(x, y) == pytest.approx(scipy.stats.ks_2samp(x, y).statistic)
 
 
+@pytest.mark.parametrize("p", [2, 20, 200, 3000])
+def test_large_orders_of_cdf_distances_do_not_vanish(p):
+    x = torch.zeros(100, dtype=F64)
+    y = x.clone()
+    y[-1] = 1.0
+    assert cdf_distance(x, y, p=p).item() == pytest.approx(0.01, rel=1e-12)
+    far = torch.stack([y, 1e-200 * y, torch.ones_like(y)])  # each with its own factor
+    values = cdf_distance(x, far, p=p).tolist()
+    assert values == pytest.approx([0.01, 0.01 * 1e-200 ** (1 / p), 1.0], rel=1e-12)
+    x.requires_grad_()
+    (slope,) = torch.autograd.grad(cdf_distance(x, y, p=p), x)
+    assert slope.isfinite().all()
+    few = torch.full((100,), 1e-4, dtype=F64)
+    few[0] = 1 - 99e-4
+    assert cdf_distance(x, y, p=p, a=few, b=few).item() == pytest.approx(1e-4, rel=1e-9)
+
+
+@pytest.mark.parametrize("p", [1.5, 2, 6, 60])
+def test_gradients_of_cdf_distances_of_any_order(p):
+    source = torch.Generator().manual_seed(2)
+    x, y, a, b = (torch.randn(2, k, dtype=F64, generator=source) for k in (5, 4, 5, 4))
+    x, a, b = 1e-3 * x, a.square() + 0.1, b.square() + 0.1
+
+    def value(x, y, a, b):
+        a, b = (w / w.sum(-1, keepdim=True) for w in (a, b))
+        return cdf_distance(x, y, p=p, a=a, b=b)
+
+    inputs = [z.requires_grad_() for z in (x, y, a, b)]
+    assert torch.autograd.gradcheck(value, inputs, eps=1e-8, atol=1e-4)
+
+
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3])
 @pytest.mark.parametrize(("n", "m"), [(1, 4), (6, 6), (30, 21)])
 def test_circle_agrees_with_linear_programme_and_pot(p, n, m):

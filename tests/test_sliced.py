@@ -103,7 +103,7 @@ def test_max_sliced_is_between_every_direction_and_the_distance():
     angles = torch.linspace(0, math.pi, 721, dtype=F64)
     theta = torch.stack([angles.cos(), angles.sin()], -1)
     for p in (1, 2):
-        best = slices.costs_by_block(x, y, a, b, theta, p).max().item() ** (1 / p)
+        best = slices.costs_by_block(x, y, a, b, theta, p, root=True).max().item()
         value = max_sliced_wasserstein(x, y, a=a, b=b, p=p, generator=0).item()
         assert value >= best * (1 - 1e-6)
         assert value <= wasserstein(x, y, a=a, b=b, p=p).item() * (1 + 1e-12)
@@ -251,6 +251,61 @@ def test_far_from_zero_and_other_precisions(distance):
     assert half.item() == pytest.approx(value, rel=2e-3)
 
 
+@pytest.mark.parametrize("name", ["sliced", "projected"])
+@pytest.mark.parametrize("p", [1.5, 2, 20, 200])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_large_orders_neither_vanish_nor_overflow(name, p, dtype):
+    """W_p is homogeneous, so its gradient does not depend on the scale."""
+    distance = DISTANCES[name]
+    x, y, a, b = problem(6, 4, 3, 2, dtype=dtype)
+    scales = torch.tensor([2.0**37, 2.0**-40], dtype=dtype)[:, None, None]  # one problem each
+    answers = []
+    for unit in (torch.ones_like(scales), scales):
+        inputs = [(unit * z).requires_grad_() for z in (x, y)]
+        value = distance(*inputs, p=p, a=a, b=b, generator=0)
+        answers.append((value / unit.flatten(), *torch.autograd.grad(value.sum(), inputs)))
+    assert (answers[0][0] > 0.05).all()
+    for one, other in zip(*answers, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3 if dtype != F64 else 1e-8, atol=1e-5)
+    value = distance(scales * x, scales * y, p=p, a=a, b=b, generator=0)
+    torch.testing.assert_close(value / scales.flatten(), answers[0][0].detach())
+
+
+@pytest.mark.parametrize("p", [3, 20, 200])
+def test_the_limit_of_large_orders_is_the_largest_gap(p):
+    x, y, *_ = problem(40, 40, 3)
+    theta = torch.randn(50, 3, dtype=F64, generator=torch.Generator().manual_seed(0))
+    theta = theta / theta.norm(dim=-1, keepdim=True)
+    gaps = (theta @ x.mT).sort(-1).values - (theta @ y.mT).sort(-1).values
+    norm = gaps.abs().max() * (gaps / gaps.abs().max()).abs().pow(p).mean() ** (1 / p)
+    for unit in (1e-3, 1.0, 1e11, 1e200):
+        options = {"p": p, "directions": theta}
+        value = sliced_wasserstein(unit * x, unit * y, **options).item()
+        assert value == pytest.approx(unit * norm.item(), rel=1e-9)
+        answer = sliced_wasserstein_estimate(unit * x, unit * y, **options)
+        same = sliced_wasserstein_estimate(x, y, **options)
+        assert answer.value.item() == value
+        error = answer.standard_error.item() / unit
+        assert error == pytest.approx(same.standard_error.item(), rel=1e-9)
+        assert 0 < error < value / unit
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_a_square_is_curved_where_a_direction_sees_nothing(root):
+    x, *_ = problem(4, 4, 2)
+    y = x + torch.tensor([3.0, 0.0], dtype=F64)
+    theta = torch.eye(2, dtype=F64)
+
+    def value(x):
+        return sliced_wasserstein(x, y, p=2, directions=theta, root=root)
+
+    assert torch.autograd.gradcheck(value, x.requires_grad_())
+    assert torch.autograd.gradgradcheck(value, x)
+    (slope,) = torch.autograd.grad(value(x), x, create_graph=True)
+    (across,) = torch.autograd.grad(slope[0, 1], x)
+    assert across[0, 1].item() == pytest.approx(1 / 4 if not root else 1 / 8 / 4.5**0.5)
+
+
 @every
 def test_numpy_and_features(distance):
     x, y, a, b = problem()
@@ -266,7 +321,7 @@ def test_numpy_and_features(distance):
 # Gradients -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("p", [1, 1.5, 2])
+@pytest.mark.parametrize("p", [1, 1.5, 2, 7])
 @pytest.mark.parametrize("block", [None, 24])
 def test_gradients(monkeypatch, p, block):
     if block is not None:  # two directions at a time

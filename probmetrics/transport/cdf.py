@@ -12,6 +12,8 @@ from probmetrics._arrays import LineX, LineY, Values, WeightsX, WeightsY, array_
 from probmetrics.transport.quantiles import power, safe_root
 from probmetrics.transport.sorting import merge_rows, rank_rows
 
+LARGE = 1e150  # a power that is finite when multiplied by a width
+
 
 @array_function
 def cdf_distance(
@@ -70,8 +72,8 @@ def cdf_distance(
         last = _last_of_ties(pooled.points)
         gap = (pooled.first - pooled.second).abs()
         return torch.where(last, gap, 0.0).amax(-1).to(x.dtype)
-    total = integral(pooled, lambda gap: power(gap, p))
-    return (safe_root(total, p) if root else total).to(x.dtype)
+    distance = _norm(pooled, p) if root else integral(pooled, lambda gap: power(gap, p))
+    return distance.to(x.dtype)
 
 
 @array_function
@@ -206,6 +208,22 @@ def integral(
     mass = pooled.mass
     slope = height(after - mass) - height(after) + height(before) - height(before + mass)
     return total + (slope / 2 * (points - held)).sum(-1)
+
+
+def _norm(pooled: Pooled, p: float) -> Tensor:
+    """(∫ |F − G|^p dt)^(1/p); the largest |F − G| is factored out, so that powers do not vanish."""
+    if p == 1:
+        return integral(pooled, torch.abs)
+    gap = (pooled.first - pooled.second).detach().abs()[..., :-1]
+    largest = torch.where(pooled.points.detach().diff(dim=-1) > 0, gap, 0.0).amax(-1)
+    largest = torch.where(largest > 0, largest, 1.0)
+    # Between equal points, and where one of them would move, F − G may be larger by far.
+    most = LARGE ** (1 / p)
+
+    def height(gap: Tensor) -> Tensor:
+        return power((gap / largest.unsqueeze(-1)).clamp(-most, most), p)
+
+    return largest * safe_root(integral(pooled, height), p)
 
 
 def _last_of_ties(points: Tensor) -> Tensor:

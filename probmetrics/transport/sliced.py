@@ -19,8 +19,8 @@ from probmetrics._arrays import (
     array_function,
 )
 from probmetrics.transport.directions import unit_directions
-from probmetrics.transport.quantiles import safe_root
-from probmetrics.transport.slices import costs_by_block, mean_cost
+from probmetrics.transport.quantiles import power
+from probmetrics.transport.slices import averaged, costs_by_block, mean_distance
 
 Features = Callable[[Tensor], Tensor]
 
@@ -89,8 +89,7 @@ def sliced_wasserstein(
     """
     dtype, p, x, y, a, b = prepare(x, y, p, a, b, features)
     theta = unit_directions(directions, projections, x, generator)
-    total = mean_cost(x, y, a, b, theta, p)
-    return (safe_root(total, p) if root else total).to(dtype)
+    return mean_distance(x, y, a, b, theta, p, root=root).to(dtype)
 
 
 @dataclass(frozen=True)
@@ -170,15 +169,15 @@ def sliced_wasserstein_estimate(
     if count < 2 and x.shape[-1] > 1:
         raise ValueError(f"a standard error needs at least 2 projections, got {count}")
     with torch.no_grad():
-        costs = costs_by_block(x, y, a, b, theta, p)
-    total = costs.mean(-1)
-    squares = (costs - total.unsqueeze(-1)).square().sum(-1)
-    error = (squares / (count * max(count - 1, 1))).sqrt()
-    if root:
-        value = safe_root(total, p)
-        slope = torch.where(total > 0, value / torch.where(total > 0, p * total, 1.0), 0.0)
-        total, error = value, error * slope
-    return SlicedEstimate(total.to(dtype), error.to(dtype), count)
+        costs = costs_by_block(x, y, a, b, theta, p, root=root)
+        value = averaged(costs, p, root=root)
+        # In units of the value powers stay in range; the powers in units of theirs have mean one.
+        unit = torch.where(value > 0, value, 1.0)
+        order = p if root else 1.0
+        shares = power(costs / unit.unsqueeze(-1), order)
+        squares = (shares - shares.mean(-1, keepdim=True)).square().sum(-1)
+        error = unit / order * (squares / (count * max(count - 1, 1))).sqrt()
+    return SlicedEstimate(value.to(dtype), error.to(dtype), count)
 
 
 def prepare(

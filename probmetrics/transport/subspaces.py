@@ -16,7 +16,7 @@ from probmetrics._arrays import (
 from probmetrics.transport.directions import orthonormal_frames
 from probmetrics.transport.quantiles import safe_root
 from probmetrics.transport.sliced import Features, prepare
-from probmetrics.transport.slices import mean_cost
+from probmetrics.transport.slices import mean_distance
 
 
 @array_function
@@ -84,14 +84,22 @@ def projected_wasserstein(
     dtype, order, x, y, a, b = prepare(x, y, p, a, b, features)
     frames = _frames(directions, k, projections, x, generator)
     if frames.shape[-2] == 1:
-        total = mean_cost(x, y, a, b, frames.squeeze(-2), order)
-    else:
-        costs = [
-            wasserstein(x @ frame.mT, y @ frame.mT, p=order, a=a, b=b, root=False).double()
-            for frame in frames
-        ]
-        total = torch.stack(costs).mean(0)
-    return (safe_root(total, order) if root else total).to(dtype)
+        return mean_distance(x, y, a, b, frames.squeeze(-2), order, root=root).to(dtype)
+    unit = _magnitude(x, y) if root else torch.ones((), dtype=x.dtype, device=x.device)
+    x, y = (z / unit[..., None, None] for z in (x, y))
+    costs = [
+        wasserstein(x @ frame.mT, y @ frame.mT, p=order, a=a, b=b, root=False).double()
+        for frame in frames
+    ]
+    total = torch.stack(costs).mean(0)
+    return (unit * safe_root(total, order) if root else total).to(dtype)
+
+
+def _magnitude(x: Tensor, y: Tensor) -> Tensor:
+    """The power of two below the largest coordinate: exact to divide by, (*batch)."""
+    largest = torch.maximum(*(z.detach().abs().amax((-2, -1)) for z in (x, y)))
+    exponent = torch.where(largest > 0, torch.frexp(largest).exponent - 1, 0)
+    return torch.ldexp(torch.ones_like(largest), exponent)
 
 
 def _frames(
