@@ -7,6 +7,7 @@ import torch
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.transport import finishing, multiscale
 from probmetrics.transport.cells import c_transform, near_pairs, spatial_order
+from probmetrics.transport.coincident import dealt
 from probmetrics.transport.exact import exact_transport
 from probmetrics.transport.multiscale import multiscale_transport
 
@@ -125,3 +126,65 @@ def test_bounds_are_tight_where_tails_differ(d):
     assert solved.converged
     assert solved.dual_gap <= 0.02 * solved.cost
     assert solved.marginal_error < 1e-10
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["one point", "few", "some", "signed zeros"])
+@pytest.mark.parametrize("d", [2, 3])
+def test_points_that_coincide_are_one(kind, d, weighted):
+    x, y = draw(400, d), 1.2 * draw(300, d, seed=1) + 0.3
+    if kind == "one point":
+        x = torch.zeros_like(x)
+    elif kind == "few":
+        x, y = x.sign(), y.sign()
+    elif kind == "some":
+        x[::3], y[:200:2] = 0.5, 0.25
+    else:
+        x[::2], y[::2] = 0.0, -0.0
+    a = b = None
+    if weighted:
+        a, b = (draw(n, seed=k).abs() for n, k in ((400, 2), (300, 3)))
+        a[::4], b[1::5] = 0.0, 0.0
+        a, b = a / a.sum(), b / b.sum()
+    x.requires_grad_()
+    solved = multiscale_transport(x, y, a=a, b=b, root=False, tolerance=0.5)
+    exact = exact_transport(x.detach(), y, a=a, b=b, root=False).cost
+    assert solved.cost - solved.dual_gap - 1e-9 <= exact <= solved.cost + 1e-9
+    assert solved.marginal_error < 1e-10
+    assert (solved.f.unsqueeze(1) + solved.g - SqEuclidean()(x.detach(), y)).max() < 1e-9
+    plan = solved.plan()
+    if weighted:
+        assert (plan[::4] == 0).all()
+        assert (plan[:, 1::5] == 0).all()
+    slope = torch.autograd.grad(solved.value, x)[0]
+    mass = plan.sum(1, keepdim=True)
+    torch.testing.assert_close(slope, 2 * (mass * x - plan @ y).detach())
+
+
+def test_many_copies_cost_no_more_than_their_number():
+    copies = torch.zeros(20_000, 2, dtype=torch.float64)
+    solved = multiscale_transport(copies, copies)
+    assert solved.value == 0
+    assert solved.plan(sparse=True).indices().shape[1] < 40_000
+    x, y = draw(8000, 2), draw(8000, 2, seed=1)
+    x[:4000], y[:4000] = 0.0, 1.0
+    a = torch.arange(8000, dtype=torch.float64)
+    solved = multiscale_transport(x, y, a=a / a.sum(), root=False, tolerance=0.1)
+    assert solved.converged
+    assert solved.marginal_error < 1e-10
+    assert solved.plan(sparse=True).indices().shape[1] < 40_000
+
+
+def test_pieces_of_atoms_are_those_of_their_points():
+    owner = torch.tensor([1, 0, 1, 1, 2])
+    weights = torch.tensor([0.1, 0.2, 0.0, 0.3, 0.4], dtype=torch.float64)
+    atoms = torch.tensor([2, 1, 0, 1])
+    mass = torch.tensor([0.4, 0.25, 0.2, 0.15], dtype=torch.float64)
+    entry, point, piece = dealt(atoms, mass, owner, weights)
+    assert torch.equal(owner[point], atoms[entry])
+    assert len(entry) == 5
+    assert (piece > 0).all()
+    back = torch.zeros(4, dtype=torch.float64).index_add(0, entry, piece)
+    torch.testing.assert_close(back, mass)
+    back = torch.zeros(5, dtype=torch.float64).index_add(0, point, piece)
+    torch.testing.assert_close(back, weights)
