@@ -161,6 +161,28 @@ def test_points_that_coincide_are_one(kind, d, weighted):
     torch.testing.assert_close(slope, 2 * (mass * x - plan @ y).detach())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_maps_send_new_points_and_those_without_mass(dtype):
+    x, y = draw(2, 60, 2).to(dtype), draw(50, 2, seed=1).to(dtype)
+    a = torch.rand(2, 60, generator=torch.Generator().manual_seed(0)).to(dtype)
+    a[0, ::4], a[1, ::5] = 0.0, 0.0
+    a = a / a.sum(-1, keepdim=True)
+    solved = multiscale_transport(x, y, a=a, tolerance=0.1)
+    cells = SqEuclidean()(x.double(), y.double()) - solved.g.double().unsqueeze(-2)
+    plan = solved.plan().double()
+    mean = plan @ y.double() / plan.sum(-1, keepdim=True)
+    wanted = torch.where(a.unsqueeze(-1) > 0, mean, y.double()[cells.argmin(-1)]).to(dtype)
+    torch.testing.assert_close(solved.map(), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(solved.map(x), solved.map())
+    new = draw(7, 2, seed=3).to(dtype)
+    chosen = (SqEuclidean()(new.double(), y.double()) - solved.g.double().unsqueeze(-2)).argmin(-1)
+    torch.testing.assert_close(solved.map(new), y[chosen])
+    array = multiscale_transport(x[0].numpy(), y.numpy(), a=a[0].numpy(), tolerance=0.1)
+    assert np.allclose(array.map(new.numpy()), y[chosen[0]].numpy())
+    line = multiscale_transport([[0.0], [1.0]], [[3.0], [4.0]])
+    assert line.map([[0.4]]).tolist() == [[3.0]]
+
+
 def test_many_copies_cost_no_more_than_their_number():
     copies = torch.zeros(20_000, 2, dtype=torch.float64)
     solved = multiscale_transport(copies, copies)

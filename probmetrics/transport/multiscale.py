@@ -16,7 +16,7 @@ from probmetrics.transport.entropic import solve
 from probmetrics.transport.envelope import Flows, priced, rooted
 from probmetrics.transport.finishing import Level, finished
 from probmetrics.transport.marginals import Marginal
-from probmetrics.transport.plan import SparseCoupling, Transport
+from probmetrics.transport.plan import Transport
 from probmetrics.transport.problem import SampleProblem
 from probmetrics.transport.solving import answer, solve_samples
 from probmetrics.transport.sweeps import EntropicProblem
@@ -136,16 +136,8 @@ def multiscale_transport(
             RuntimeWarning,
             stacklevel=3,
         )
-    size = (x.shape[-2], y.shape[-2])
-    coupling = SparseCoupling(
-        flows.rows,
-        flows.columns,
-        flows.mass,
-        size,
-        total.to(x.dtype),
-        points=(problem.x, problem.y),
-    )
-    return answer(rooted(total, 2.0, root).to(x.dtype), total, flows, coupling, weights)
+    value = rooted(total, 2.0, root).to(x.dtype)
+    return answer(value, total, flows, problem.coupling(flows, total), weights)
 
 
 def _paid(problem: SampleProblem, flows: Flows) -> Tensor:

@@ -284,9 +284,13 @@ class SparseCoupling(AbstractCoupling):
         moved = self.apply(torch.cat([y.double(), one], dim=-1))
         share = moved[..., -1:]
         mean = moved[..., :-1] / torch.where(share > 0, share, 1.0)
-        if bool((share > 0).all()):
-            return mean.to(y.dtype)
-        return torch.where(share > 0, mean, self._extension(own).double()).to(y.dtype)
+        still = (share <= 0).reshape(-1, self._size[0]).any(0).nonzero().squeeze(-1)
+        if still.numel() > 0:
+            landed = self._extension(own.index_select(-2, still)).double()
+            moves = share.index_select(-2, still) > 0
+            landed = torch.where(moves, mean.index_select(-2, still), landed)
+            mean = mean.index_copy(-2, still, landed)
+        return mean.to(y.dtype)
 
     def _product(self, v: Tensor, source: Tensor, target: Tensor, size: int) -> Tensor:
         k = v.shape[-1]
