@@ -183,6 +183,41 @@ def test_maps_send_new_points_and_those_without_mass(dtype):
     assert line.map([[0.4]]).tolist() == [[3.0]]
 
 
+@pytest.mark.parametrize("unit", [2.0**-900, 1e-160, 1e-30, 2.0**40, 1e150])
+@pytest.mark.parametrize("d", [2, 3])
+def test_the_unit_of_the_points_does_not_matter(unit, d):
+    x, y = draw(2, 90, d), 1.3 * draw(80, d, seed=1) + 0.5
+    scale = torch.tensor([1.0, unit], dtype=torch.float64).reshape(
+        2, 1, 1
+    )  # each problem has its own
+    x, y = x.requires_grad_(), torch.stack([y, y])
+    plain = multiscale_transport(x, y, tolerance=0.1)
+    solved = multiscale_transport(scale * x, scale * y, tolerance=0.1)
+    assert solved.converged
+    torch.testing.assert_close(solved.value / scale.flatten(), plain.value)
+    torch.testing.assert_close(solved.plan(), plain.plan())
+    slopes = (torch.autograd.grad(z.value.sum(), x)[0] for z in (solved, plain))
+    torch.testing.assert_close(next(slopes) / scale, next(slopes))
+    bound = scale.flatten() ** 2 * plain.cost
+    assert ((solved.cost - bound).abs() <= 1e-9 * bound).all() or unit < 1e-100
+    assert (solved.cost - solved.dual_gap <= 1.000001 * bound + 5e-324).all()
+
+
+def test_points_close_together_and_far_from_the_others():
+    x, y = draw(90, 2), draw(80, 2, seed=1)
+    tiny = multiscale_transport(1e-160 * x, y, root=False).cost.item()
+    assert tiny == pytest.approx(y.square().sum(1).mean().item())
+    one = multiscale_transport(1e-160 * x, 1e-160 * y + 1.0, root=False)
+    assert one.cost.item() == pytest.approx(2.0)
+    assert abs(one.dual_gap.item()) < 1e-12
+
+
+def test_refuses_squares_that_overflow():
+    x = draw(9, 2)
+    with pytest.raises(ValueError, match=r"squared distances.*divide x and y"):
+        multiscale_transport(1e160 * x, 1e160 * x)
+
+
 def test_many_copies_cost_no_more_than_their_number():
     copies = torch.zeros(20_000, 2, dtype=torch.float64)
     solved = multiscale_transport(copies, copies)

@@ -15,6 +15,7 @@ from probmetrics.transport.coincident import dealt, merged
 from probmetrics.transport.entropic import solve
 from probmetrics.transport.envelope import Flows, priced, rooted
 from probmetrics.transport.finishing import Level, finished
+from probmetrics.transport.magnitude import magnitude
 from probmetrics.transport.marginals import Marginal
 from probmetrics.transport.plan import Transport
 from probmetrics.transport.problem import SampleProblem
@@ -30,6 +31,7 @@ PASSES = 60  # at each; then the pairs that may carry mass are found anew
 RELAXATION = 1.7
 ABSORB = 20  # passes between which scalings are moved into the potentials
 DIMENSIONS = 3
+LARGEST = 2.0**508  # coordinate whose squared distances are finite
 
 
 @array_function
@@ -62,7 +64,8 @@ def multiscale_transport(
         as it is.
 
     Raises:
-        ValueError: More than three dimensions; samples or weights that do not fit.
+        ValueError: More than three dimensions; coordinates whose squares overflow; samples or
+            weights that do not fit.
 
     Warns:
         RuntimeWarning: The gap is above the tolerance; the bounds hold all the same.
@@ -81,7 +84,7 @@ def multiscale_transport(
         programmes on these pairs, and on those that their potentials miss, make the plan; what
         no pair can carry is moved within the smallest cell that holds both ends. Pairs, and the
         certificate, are found by bounds on pairs of cells. Computed in float64 on the CPU. In
-        one dimension sorting is exact and is used.
+        one dimension sorting is exact and is used. Points that coincide are solved as one.
 
         Where points fall into islands (coarse lattices, clusters far apart) the gap is widest;
         where it matters there, use ``cost - dual_gap``, or ``exact_transport`` up to some 20,000
@@ -100,7 +103,11 @@ def multiscale_transport(
         )
     if d == 1:
         return solve_samples(problem, root=root, certified=True)
-    points = [z.detach().double().cpu().reshape(-1, *z.shape[-2:]) for z in problem.points]
+    size = _unit(problem)
+    points = [
+        (z.detach() / size[..., None, None]).cpu().reshape(-1, *z.shape[-2:])
+        for z in problem.points
+    ]
     weights = problem.weights()
     masses = [w.detach().cpu().reshape(-1, w.shape[-1]) for w in weights]
     solved = [_solve(*each) for each in zip(*points, *masses, strict=True)]
@@ -124,28 +131,45 @@ def multiscale_transport(
         converged=True,
         steps=max(part.steps for part in solved),
     )
-    paid = _paid(problem, flows)
-    total = (flows.mass * paid).sum(-1) + priced(weights[0], flows.f) + priced(weights[1], flows.g)
+    paid = (flows.mass * _paid(problem, flows, size)).sum(-1)
+    total = paid + priced(weights[0], flows.f) + priced(weights[1], flows.g)
     gap = total.detach() - flows.dual
     allowed = tolerance * shaped([part.spread for part in solved])
-    flows = flows._replace(converged=bool((gap <= allowed + 1e-12 * total.detach().abs()).all()))
+    largest = flows.f.abs().amax(-1) + flows.g.abs().amax(-1)
+    rounding = 1e-12 * total.detach().abs() + 1e-14 * largest
+    flows = flows._replace(converged=bool((gap <= allowed + rounding).all()))
+    square = size.square()
     if not flows.converged:
+        wide, narrow = float((gap * square).max()), float((allowed * square).min())
         warnings.warn(
-            f"the bounds of the transport cost differ by {float(gap.max()):.3g}, more than the "
-            f"tolerance ({float(allowed.min()):.3g}); both hold, see Transport.dual_gap",
+            f"the bounds of the transport cost differ by {wide:.3g}, more than the "
+            f"tolerance ({narrow:.3g}); both hold, see Transport.dual_gap",
             RuntimeWarning,
             stacklevel=3,
         )
-    value = rooted(total, 2.0, root).to(x.dtype)
+    value = (size * rooted(total, 2.0, True) if root else square * total).to(x.dtype)
+    total, square = square * total, square.unsqueeze(-1)
+    flows = flows._replace(f=square * flows.f, g=square * flows.g, dual=size.square() * flows.dual)
     return answer(value, total, flows, problem.coupling(flows, total), weights)
 
 
-def _paid(problem: SampleProblem, flows: Flows) -> Tensor:
-    """The cost of each pair that carries mass, differentiable."""
+def _unit(problem: SampleProblem) -> Tensor:
+    """The unit each problem is solved in, (*batch): costs are homogeneous of degree two."""
+    size = magnitude(*(z.detach() for z in problem.points))
+    if bool((size > LARGEST).any()):
+        raise ValueError(
+            f"coordinates reach {float(size.max()):.3g}, and squared distances beyond the largest "
+            "number in float64; divide x and y by one number first"
+        )
+    return size
+
+
+def _paid(problem: SampleProblem, flows: Flows, size: Tensor) -> Tensor:
+    """The cost of each pair that carries mass, in units of ``size``², differentiable."""
     ends = []
     for z, index in zip(problem.points, (flows.rows, flows.columns), strict=True):
         ends.append(z.gather(-2, index.unsqueeze(-1).expand(*index.shape, z.shape[-1])))
-    return (ends[0] - ends[1]).square().sum(-1)
+    return ((ends[0] - ends[1]) / size[..., None, None]).square().sum(-1)
 
 
 class _Part(NamedTuple):
@@ -176,22 +200,30 @@ def _solve_distinct(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> _Part:
     keep = [w.nonzero().squeeze(1) for w in (a, b)]
     keep = [k[spatial_order(z[k])] for k, z in zip(keep, (x, y), strict=True)]
     p, q = a[keep[0]], b[keep[1]]
-    means = [(w.unsqueeze(1) * z[k]).sum(0) for w, z, k in ((p, x, keep[0]), (q, y, keep[1]))]
-    u, v = x - means[0], y - means[1]
+    means = [_mean(z[k], w) for z, k, w in ((x, keep[0], p), (y, keep[1], q))]
+    u, v = x[keep[0]] - means[0], y[keep[1]] - means[1]
+    size = float(magnitude(u, v))  # points may be close together and far from the others
+    u, v = u / size, v / size
     gap = means[0] - means[1]
-    spread = p @ u[keep[0]].square().sum(1) + q @ v[keep[1]].square().sum(1)
-    level, plan, epsilon, steps = _descend(u[keep[0]], v[keep[1]], p, q, float(spread))
-    i, j, mass, f, g = finished(level, plan, epsilon, float(spread))
+    spread = float(p @ u.square().sum(1) + q @ v.square().sum(1))
+    level, plan, epsilon, steps = _descend(u, v, p, q, spread)
+    i, j, mass, f, g = finished(level, plan, epsilon, spread)
     # ‖x − y‖² = ‖u − v‖² + 2⟨u, gap⟩ − 2⟨v, gap⟩ + ‖gap‖²
     half = 0.5 * gap.square().sum()
     full_f, full_g = torch.zeros_like(a), torch.zeros_like(b)
-    full_f[keep[0]] = f + 2.0 * (level.x @ gap) + half
-    full_g[keep[1]] = g - 2.0 * (level.y @ gap) + half
+    full_f[keep[0]] = size * (size * f + 2.0 * (level.x @ gap)) + half
+    full_g[keep[1]] = size * (size * g - 2.0 * (level.y @ gap)) + half
     _fill(x, y, full_f, full_g, keep)
     shift = 0.5 * (a @ full_f - b @ full_g)
     full_f, full_g = full_f - shift, full_g + shift
     dual = a @ full_f + b @ full_g
-    return _Part(keep[0][i], keep[1][j], mass, full_f, full_g, dual, spread, steps)
+    scatter = dual.new_tensor(size * size * spread)
+    return _Part(keep[0][i], keep[1][j], mass, full_f, full_g, dual, scatter, steps)
+
+
+def _mean(z: Tensor, w: Tensor) -> Tensor:
+    """The mean, which for one point is that point to the last digit."""
+    return z[0] + (w.unsqueeze(1) * (z - z[0])).sum(0)
 
 
 def _descend(

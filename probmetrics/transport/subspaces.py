@@ -14,6 +14,7 @@ from probmetrics._arrays import (
     array_function,
 )
 from probmetrics.transport.directions import orthonormal_frames
+from probmetrics.transport.magnitude import magnitude
 from probmetrics.transport.quantiles import safe_root
 from probmetrics.transport.sliced import Features, prepare
 from probmetrics.transport.slices import mean_distance
@@ -85,7 +86,7 @@ def projected_wasserstein(
     frames = _frames(directions, k, projections, x, generator)
     if frames.shape[-2] == 1:
         return mean_distance(x, y, a, b, frames.squeeze(-2), order, root=root).to(dtype)
-    unit = _magnitude(x, y) if root else torch.ones((), dtype=x.dtype, device=x.device)
+    unit = magnitude(x, y) if root else torch.ones((), dtype=x.dtype, device=x.device)
     x, y = (z / unit[..., None, None] for z in (x, y))
     costs = [
         wasserstein(x @ frame.mT, y @ frame.mT, p=order, a=a, b=b, root=False).double()
@@ -93,13 +94,6 @@ def projected_wasserstein(
     ]
     total = torch.stack(costs).mean(0)
     return (unit * safe_root(total, order) if root else total).to(dtype)
-
-
-def _magnitude(x: Tensor, y: Tensor) -> Tensor:
-    """The power of two below the largest coordinate: exact to divide by, (*batch)."""
-    largest = torch.maximum(*(z.detach().abs().amax((-2, -1)) for z in (x, y)))
-    exponent = torch.where(largest > 0, torch.frexp(largest).exponent - 1, 0)
-    return torch.ldexp(torch.ones_like(largest), exponent)
 
 
 def _frames(
