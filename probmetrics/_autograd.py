@@ -35,7 +35,6 @@ def outside_inference(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-
 def final(gradient: Tensor, source: Tensor, instead: str = INSTEAD) -> Tensor:
     """A gradient computed by hand, whose own derivative was not: asking for that is an error.
 
