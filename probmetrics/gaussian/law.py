@@ -19,6 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _FIELDS = ("mean", "covariance", "diagonal", "factor")
+_AXES = {"mean": 1, "covariance": 2, "diagonal": 1, "factor": 2}  # behind the batch
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -132,22 +133,26 @@ class Gaussian:
             return LowRank(self.diagonal, self.factor)
         return Diagonal(self.diagonal)
 
+    @property
+    def batch(self) -> torch.Size:
+        """The batch shape that its arrays broadcast to."""
+        return checks.common_batch(
+            *(value.shape[: value.ndim - _AXES[name]] for name, value in self.arrays().items())
+        )
+
     def with_axis(self, before_last: bool) -> "Gaussian":
         """A law with one more batch axis, after the last one or before it.
 
         Laws of batch (*batch, k) and (*batch, l) become (*batch, k, 1) and (*batch, 1, l), which
         broadcast to all pairs.
         """
-        sizes = {"mean": 1, "covariance": 2, "diagonal": 1, "factor": 2}
-        arrays = self.arrays()
-        shapes = [value.shape[: value.ndim - sizes[name]] for name, value in arrays.items()]
-        batch = torch.broadcast_shapes(*shapes)
+        batch = self.batch
         return Gaussian(
             **{
-                name: value.expand(*batch, *value.shape[value.ndim - sizes[name] :]).unsqueeze(
-                    -sizes[name] - (2 if before_last else 1)
+                name: value.expand(*batch, *value.shape[value.ndim - _AXES[name] :]).unsqueeze(
+                    -_AXES[name] - (2 if before_last else 1)
                 )
-                for name, value in arrays.items()
+                for name, value in self.arrays().items()
             }
         )
 

@@ -61,7 +61,7 @@ def mixture_kl_variational(
         Hershey, Olsen (2007), Approximating the Kullback Leibler divergence between Gaussian
         mixture models, eq. 20.
     """
-    a, b = _mixed(p, q, a, b)
+    a, b = mixed(p, q, a, b)
     within = -gaussian_kl(p.with_axis(False), p.with_axis(True))
     across = -gaussian_kl(p.with_axis(False), q.with_axis(True))
     return (a * (_log_mean(a, within) - _log_mean(b, across))).sum(-1)
@@ -101,7 +101,7 @@ def mixture_kl_product(
     References:
         Hershey, Olsen (2007), eq. 8.
     """
-    a, b = _mixed(p, q, a, b)
+    a, b = mixed(p, q, a, b)
     within, across = _log_product(p, p), _log_product(p, q)
     return (a * (_log_mean(a, within) - _log_mean(b, across))).sum(-1)
 
@@ -151,7 +151,7 @@ def mixture_kl_upper(
         Hershey, Olsen (2007), section 8; Do (2003) and Goldberger, Gordon, Greenspan (2003) for
         matchings.
     """
-    a, b = _mixed(p, q, a, b)
+    a, b = mixed(p, q, a, b)
     table = gaussian_kl(p.with_axis(False), q.with_axis(True))
     tolerance = checks.positive(tolerance, "tolerance")
     max_steps = checks.count(max_steps, "max_steps")
@@ -205,7 +205,7 @@ def mixture_wasserstein(
         Delon, Desolneux (2020), A Wasserstein-type distance in the space of Gaussian mixture
         models, proposition 4.
     """
-    a, b = _mixed(p, q, a, b)
+    a, b = mixed(p, q, a, b)
     cost = gaussian_wasserstein(p.with_axis(False), q.with_axis(True), root=False)
     plan, price_a, price_b = _linear_programme(cost.detach(), a.detach(), b.detach())
     square = (plan * cost).sum((-2, -1))
@@ -214,22 +214,25 @@ def mixture_wasserstein(
     return safe_root(square) if root else square
 
 
-def _mixed(p: Gaussian, q: Gaussian, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
+def mixed(p: Gaussian, q: Gaussian, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
     """Checked weights, renormalised to sum to one in float64."""
-    for name, law in (("p", p), ("q", q)):
-        if law.mean.ndim < 2:
+    sides, batch = [], torch.Size()
+    for name, law, weights, of in (("p", p, a, "a"), ("q", q, b, "b")):
+        if not law.batch:
             raise ValueError(
                 f"{name} must hold the components of a mixture along its last batch dimension, "
                 f"mean of shape (*batch, k, d); got mean of shape {tuple(law.mean.shape)}"
             )
-    checks.broadcastable(p.mean.shape[:-2], q.mean.shape[:-2], ("p", "q"))
-    a, b = _weights(a, p, "a"), _weights(b, q, "b")
-    return a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
-
-
-def _weights(a: Tensor | None, law: Gaussian, name: str) -> Tensor:
-    kind = law.mean if a is None else law.mean.to(a.dtype)  # the check is as exact as the dtype
-    return checks.weights(a, kind, name).double()
+        if law.batch[-1] == 0:
+            raise ValueError(f"{name} has no components; pass at least one")
+        # The check of weights is as exact as their dtype.
+        kind = law.mean if weights is None else law.mean.to(weights.dtype)
+        side = checks.weights(weights, kind, of, points=law.batch[-1]).double()
+        for found, argument in ((law.batch[:-1], name), (side.shape[:-1], of)):
+            checks.broadcastable(batch, found, ("the arguments before", argument))
+            batch = checks.common_batch(batch, found)
+        sides.append(side / side.sum(-1, keepdim=True))
+    return sides[0], sides[1]
 
 
 def _log(weights: Tensor) -> Tensor:
@@ -271,9 +274,9 @@ def _best_split(
     for _ in range(max_steps):
         moved = (log_b + share_b - table).log_softmax(-1)
         share_b = split_of_b(moved)
-        change = ((log_a + moved).exp() - (log_a + share_a).exp()).abs().max()
+        change = ((log_a + moved).exp() - (log_a + share_a).exp()).abs()
         share_a = moved
-        if bool(change <= tolerance):
+        if bool((change <= tolerance).all()):
             break
     return share_a, share_b
 
