@@ -255,9 +255,6 @@ from .gaussian import (
 from .gaussian import (
     mixture_kl_variational as mixture_kl_variational,
 )
-from .gaussian import (
-    mixture_wasserstein as mixture_wasserstein,
-)
 from .pairwise import (
     Sharded as Sharded,
 )
@@ -341,6 +338,9 @@ from .transport.max_sliced import (
 )
 from .transport.max_sliced import (
     max_sliced_wasserstein as max_sliced_wasserstein,
+)
+from .transport.mixtures import (
+    mixture_wasserstein as mixture_wasserstein,
 )
 from .transport.multiscale import (
     multiscale_transport as multiscale_transport,

@@ -20,7 +20,6 @@ from probmetrics.gaussian.mixtures import (
     mixture_kl_product,
     mixture_kl_upper,
     mixture_kl_variational,
-    mixture_wasserstein,
 )
 from probmetrics.gaussian.moments import Moments
 from probmetrics.gaussian.transport import (
@@ -54,5 +53,4 @@ __all__ = [
     "mixture_kl_product",
     "mixture_kl_upper",
     "mixture_kl_variational",
-    "mixture_wasserstein",
 ]

@@ -140,6 +140,20 @@ class Gaussian:
             *(value.shape[: value.ndim - _AXES[name]] for name, value in self.arrays().items())
         )
 
+    def in_units(self, length: Tensor) -> "Gaussian":
+        """The law of X / length for components along the last batch dimension.
+
+        Args:
+            length: A length for each mixture, shape (*batch): the batch without its last dimension.
+        """
+        units = {name: length[(..., None) + (None,) * axes] for name, axes in _AXES.items()}
+        return Gaussian(
+            **{
+                name: value / units[name] / (1 if name in ("mean", "factor") else units[name])
+                for name, value in self.arrays().items()
+            }
+        )
+
     def with_axis(self, before_last: bool) -> "Gaussian":
         """A law with one more batch axis, after the last one or before it.
 

@@ -1,4 +1,4 @@
-"""Divergences and transport between mixtures of Gaussians, from those between components."""
+"""Divergences between mixtures of Gaussians, from those between components."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +9,8 @@ from torch import Tensor
 from probmetrics import _checks as checks
 from probmetrics._arrays import Values
 from probmetrics.gaussian.covariance import combined
-from probmetrics.gaussian.distances import gaussian_wasserstein
 from probmetrics.gaussian.divergences import gaussian_kl
 from probmetrics.gaussian.law import Gaussian, gaussian_function
-from probmetrics.gaussian.roots import safe_root
 
 if TYPE_CHECKING:
     WeightsP = Any
@@ -161,59 +159,6 @@ def mixture_kl_upper(
     return (a.unsqueeze(-1) * split_a.exp() * torch.where(used, cost, 0.0)).sum((-2, -1))
 
 
-@gaussian_function
-def mixture_wasserstein(
-    p: Gaussian,
-    q: Gaussian,
-    *,
-    a: WeightsP | None = None,
-    b: WeightsQ | None = None,
-    root: bool = True,
-) -> Values:
-    """Mixture Wasserstein distance MW₂: transport between mixtures through Gaussian couplings.
-
-    MW₂² = min over w ∈ Π(a, b) of Σ wᵢⱼ W₂²(pᵢ, qⱼ), a small linear programme. It bounds W₂ of
-    the mixtures from above, and is the transport cost when plans must be mixtures of Gaussians.
-
-    Args:
-        p: Components of the first mixture, mean of shape (*batch, k, d); covariances may be
-            singular.
-        q: Components of the second, mean of shape (*batch, l, d).
-        a: Weights of p, shape (*batch, k), summing to one; None for uniform.
-        b: Weights of q, shape (*batch, l).
-        root: False returns MW₂².
-
-    Returns:
-        Shape (*batch). A metric on finite Gaussian mixtures.
-
-    Raises:
-        TypeError: Components that are not a ``Gaussian``.
-        ValueError: No component dimension, different d, weights that do not sum to one, or a
-            covariance that is not positive semi-definite.
-
-    Example:
-        >>> p = Gaussian([[0.0], [4.0]], diagonal=[[1.0], [1.0]])
-        >>> q = Gaussian([[5.0], [0.0]], diagonal=[[1.0], [4.0]])
-        >>> round(mixture_wasserstein(p, q, root=False), 6)
-        1.0
-
-    Notes:
-        kl Gaussian distances, and one network simplex per batch entry, on the CPU. The gradient
-        in components and weights is that of the optimal plan and its dual (envelope theorem).
-
-    References:
-        Delon, Desolneux (2020), A Wasserstein-type distance in the space of Gaussian mixture
-        models, proposition 4.
-    """
-    a, b = mixed(p, q, a, b)
-    cost = gaussian_wasserstein(p.with_axis(False), q.with_axis(True), root=False)
-    plan, price_a, price_b = _linear_programme(cost.detach(), a.detach(), b.detach())
-    square = (plan * cost).sum((-2, -1))
-    # The value moves with the weights at the dual prices; both terms are zero, their slopes not.
-    square = square + (price_a * (a - a.detach())).sum(-1) + (price_b * (b - b.detach())).sum(-1)
-    return safe_root(square) if root else square
-
-
 def mixed(p: Gaussian, q: Gaussian, a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
     """Checked weights, renormalised to sum to one in float64."""
     sides, batch = [], torch.Size()
@@ -279,24 +224,3 @@ def _best_split(
         if bool((change <= tolerance).all()):
             break
     return share_a, share_b
-
-
-def _linear_programme(cost: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Optimal plan and dual prices, one problem after the other, on the CPU."""
-    import ot
-
-    batch = cost.shape[:-2]
-    a = a.expand(*batch, a.shape[-1]).reshape(-1, a.shape[-1])
-    b = b.expand(*batch, b.shape[-1]).reshape(-1, b.shape[-1])
-    solved = []
-    for one, left, right in zip(cost.reshape(-1, *cost.shape[-2:]), a, b, strict=True):
-        plan, log = ot.emd(
-            left.cpu().numpy(), right.cpu().numpy(), one.cpu().numpy(), log=True, numItermax=10**7
-        )
-        solved.append([torch.as_tensor(part) for part in (plan, log["u"], log["v"])])
-    plan, price_a, price_b = (torch.stack(part).to(cost) for part in zip(*solved, strict=True))
-    return (
-        plan.reshape(cost.shape),
-        price_a.reshape(*batch, -1),
-        price_b.reshape(*batch, -1),
-    )
