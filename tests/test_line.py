@@ -486,6 +486,16 @@ def test_barycenter_of_equal_sizes_is_the_sorted_mean():
     assert middle.points.dtype == F64
 
 
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_barycenter_of_samples_that_have_no_masses(batch):
+    source = torch.Generator().manual_seed(0)
+    x, y = torch.rand(*batch, 4, generator=source), torch.rand(4, generator=source)
+    said = wasserstein_1d_barycenter([x, y], masses=[None, None])
+    left_out = wasserstein_1d_barycenter([x, y])
+    assert torch.equal(said.points, left_out.points)
+    assert torch.equal(said.masses, torch.full((*batch, 4), 0.25))
+
+
 def test_barycenter_batches_and_gradients():
     x, y, a, b = problem(4, 3, 2)
     weights = torch.tensor([0.3, 0.7], dtype=F64)

@@ -118,7 +118,7 @@ def wasserstein_1d_barycenter(
             None for uniform.
 
     Returns:
-        The barycentre: n equal masses if all samples are uniform with n points, else
+        The barycentre: n equal masses if all samples have n points and none has masses, else
         Σ (n_k − 1) + 1 points with their masses (some may be zero).
 
     Raises:
@@ -149,7 +149,7 @@ def wasserstein_1d_barycenter(
     lines, rates, shares = _admit(samples, weights, masses)
     wide = [_wide(points) for points in lines]
     orders = rank_rows(*wide)
-    if masses is None and len({points.shape[-1] for points in lines}) == 1:
+    if all(share is None for share in shares) and len({points.shape[-1] for points in lines}) == 1:
         quantiles = [x.gather(-1, order) for x, order in zip(wide, orders, strict=True)]
         steps = torch.full_like(quantiles[0].double(), 1.0 / lines[0].shape[-1])
     else:
