@@ -160,6 +160,19 @@ class TestBarycenter:
             bures_barycenter(normal(2, 2), -covariance(2, 2, 2))
         with pytest.raises(ValueError, match="covs is singular"):
             bures_barycenter(normal(2, 2), torch.zeros(2, 2, 2).requires_grad_())
+        with pytest.raises(ValueError, match="at least one law"):
+            bures_barycenter(normal(0, 2), covariance(0, 2, 2))
+
+    @pytest.mark.parametrize("gradient", [False, True])
+    def test_an_empty_batch_has_an_empty_answer(self, gradient):
+        covs = covariance(0, 2, 3, 3).requires_grad_(gradient)
+        result = bures_barycenter(normal(0, 2, 3), covs)
+        assert result.mean.shape == (0, 3)
+        assert result.covariance.shape == (0, 3, 3)
+        assert result.converged
+        if gradient:
+            result.covariance.sum().backward()
+            assert covs.grad.shape == covs.shape
 
 
 def discretised(mean, sd, epsilon):

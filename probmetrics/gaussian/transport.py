@@ -161,7 +161,7 @@ def bures_barycenter(
     roots = _square_factor(covs, "covs", psd_slack(dtype))
     held, weight = roots.detach(), masses.detach()
     covariance = (weight[..., None, None] * covs.detach()).sum(-3)
-    residual, steps = float("inf"), 0
+    residual, steps = float("inf") if covariance.numel() else 0.0, 0
     while residual > tolerance and steps < max_steps:
         moved = _towards(covariance, held, weight)
         size = torch.linalg.matrix_norm(covariance).clamp(min=1e-300)
@@ -199,7 +199,7 @@ def _with_implicit_gradient(covariance: Tensor, roots: Tensor, masses: Tensor) -
 
     def solve(gradient: Tensor) -> Tensor:
         total = step = gradient
-        for _ in range(1000):
+        for _ in range(1000 if gradient.numel() else 0):
             (step,) = torch.autograd.grad(inner, start, step, retain_graph=True)
             total = total + step
             if float(step.abs().max()) <= 1e-12 * float(total.abs().max()):
@@ -256,6 +256,8 @@ def _ensemble(
             f"{covs.shape[-3]} matrices of d = {covs.shape[-1]}; both numbers must agree"
         )
     checks.broadcastable(means.shape[:-2], covs.shape[:-3], ("means", "covs"))
+    if means.shape[-2] == 0:
+        raise ValueError("means and covs are empty; pass at least one law")
     checks.finite(means, "means")
     kind = means if weights is None else means.to(weights.dtype)
     masses = checks.weights(weights, kind, "weights").double()
