@@ -201,6 +201,16 @@ class TestFrechetDistance:
         assert root >= 0
         assert gradient.isfinite().all()
 
+    @pytest.mark.parametrize(("n", "d"), [(40, 5), (6, 20), (6, 5)])
+    def test_nearly_equal_samples_keep_their_digits(self, n, d):
+        x = normal(n, d)
+        still = x - x.mean(0)
+        for share in (1e-3, 1e-6, 1e-8):
+            value = frechet_distance(x, x + share * still, root=True)
+            exact = share * (still.square().sum() / (n - 1)).sqrt()
+            assert value.item() == pytest.approx(exact.item(), rel=2e-14 / share)
+        assert frechet_distance(x, x.clone()) == 0
+
     @pytest.mark.parametrize("root", [False, True])
     @pytest.mark.parametrize(("n", "m", "d"), SMALL)
     def test_gradcheck(self, n, m, d, root):
@@ -378,6 +388,51 @@ class TestFromStatistics:
         low = (normal(3), normal(3, 2, seed=1), normal(3, seed=2), normal(3, 3, seed=3))
         low = [t.requires_grad_() for t in low]
         assert gradcheck(distance, low, eps=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize(("d", "n"), [(1, 9), (3, 20), (20, 30), (20, 8), (300, 320)])
+    def test_nearly_equal_covariances_keep_their_digits(self, d, n):
+        cov, mean = torch.atleast_2d(normal(n, d, seed=d).T.cov()), torch.zeros(d).double()
+        for share in (1e-1, 1e-2, 1e-4, 1e-6, 1e-8):
+            other = (cov * (1 + share) ** 2).requires_grad_()
+            value = gaussian_frechet(mean, cov, mean, other, root=True)
+            exact = share * cov.trace().sqrt()
+            assert value.item() == pytest.approx(exact.item(), rel=1e-14 / share + 1e-7 * (d > 99))
+            if share < 1e-2 and n > d:  # along S, where d = (√(1 + t) − 1) √tr S
+                (slope,) = torch.autograd.grad(value, other)
+                along = (slope * cov).sum() * 2 * (1 + share)
+                torch.testing.assert_close(along, cov.trace().sqrt(), rtol=1e-5, atol=0)
+
+    @pytest.mark.parametrize("rank", [1, 2, 5])
+    def test_nearly_equal_factors(self, rank):
+        root = normal(2, 1, 5, rank)
+        for step in (1e-3, 1e-5, 1e-7):
+            near = root[0, 0] + step * normal(3, 5, rank, seed=1)
+            left, _, right = torch.linalg.svd(root.mT @ near)
+            exact = (root @ (left @ right) - near).norm(dim=(-2, -1))
+            value = bures_distance(root @ root.mT, near @ near.mT)
+            assert value.shape == (2, 3)
+            torch.testing.assert_close(value, exact, rtol=1e-12 / step, atol=0)
+
+    def test_ranks_that_differ_by_a_little(self):
+        root, extra = normal(6, 2), 1e-5 * torch.linalg.qr(normal(6, 6))[0][:, :1]
+        cov = root @ root.mT
+        across = torch.cat([root, extra - root @ torch.linalg.pinv(root) @ extra], -1)
+        exact = across[:, 2].norm()
+        torch.testing.assert_close(
+            bures_distance(cov, across @ across.mT), exact, rtol=1e-5, atol=0
+        )
+        torch.testing.assert_close(
+            bures_distance(across @ across.mT, cov), exact, rtol=1e-5, atol=0
+        )
+
+    @pytest.mark.parametrize("d", [1, 4, 300])
+    def test_equal_statistics_are_at_zero_with_gradient_zero(self, d):
+        cov, mean = torch.atleast_2d(normal(2 * d + 1, d).T.cov()), torch.zeros(d).double()
+        moving = cov.clone().requires_grad_()
+        value = gaussian_frechet(mean, moving, mean, cov, root=True)
+        assert value == 0
+        (slope,) = torch.autograd.grad(value, moving)
+        assert (slope == 0).all()
 
     def test_gradient_is_identity_minus_the_transport_map(self):
         cov_x = torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64)).requires_grad_()

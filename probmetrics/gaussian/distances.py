@@ -38,7 +38,8 @@ def gaussian_wasserstein(p: Gaussian, q: Gaussian, *, root: bool = True) -> Valu
 
     Notes:
         O(d) between diagonal covariances, else O(d³): low-rank ones are formed in full. The root
-        has gradient 0 between equal laws.
+        has gradient 0 between equal laws. Digits between nearly equal ones as in
+        ``gaussian_frechet``.
 
     References:
         Givens, Shortt (1984), A class of Wasserstein metrics for probability distributions.

@@ -17,6 +17,7 @@ from probmetrics._arrays import (
 )
 from probmetrics.gaussian.moments import centred
 from probmetrics.gaussian.roots import factor, safe_root, spectral_sum, symmetric
+from probmetrics.gaussian.spectrum import isometry
 
 if TYPE_CHECKING:
     Mean = Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 else:
     Mean = Float[Tensor, "*#batch d"]
     Covariance = Float[Tensor, "*#batch d d"]
+
+_CANCELLED = 1e-4  # share of the traces below which their difference is taken as a sum of squares
 
 
 @array_function
@@ -51,8 +54,8 @@ def frechet_distance(
         root: Return d instead of d².
 
     Returns:
-        Shape (*batch), in the dtype of the samples; computed in float64. Equal samples give zero
-        up to rounding of the traces, which may leave d² a little below zero; the root is then 0.
+        Shape (*batch), in the dtype of the samples; computed in float64. Never below zero; equal
+        samples give zero.
 
     Raises:
         ValueError: Fewer than two points (or all the mass on one), NaN, or shapes that differ.
@@ -114,8 +117,8 @@ def gaussian_frechet(
         root: Return d instead of d².
 
     Returns:
-        Shape (*batch), in the common dtype; computed in float64. Rounding may leave d² a little
-        below zero; the root is then 0.
+        Shape (*batch), in the common dtype; computed in float64. Never below zero; equal
+        statistics give zero.
 
     Raises:
         ValueError: Shapes that do not match, or a covariance that is not symmetric and positive
@@ -129,6 +132,9 @@ def gaussian_frechet(
     Notes:
         O(d³). From two ``Moments`` u and v:
         ``gaussian_frechet(u.mean, u.covariance(), v.mean, v.covariance())``.
+        Where the difference of traces has cancelled, d² is taken as ‖F_x − Q F_y‖² with factors
+        S = FᵀF and the polar factor Q of F_x F_yᵀ, at about six times the cost: d keeps its
+        digits down to about ε √(κ tr S), for the ε of float64 and the condition κ of S.
         The gradient in the means is 2(μ_x − μ_y), in cov_x it is I − T with T the optimal
         transport map from x to y (restricted to the range where cov_x is singular), finite
         everywhere; the root has gradient 0 at 0.
@@ -196,8 +202,36 @@ def _frechet(
     gap: Tensor, trace_x: Tensor, trace_y: Tensor, factor_x: Tensor, factor_y: Tensor
 ) -> Tensor:
     """‖Δμ‖² + tr S_x + tr S_y − 2‖F_x F_yᵀ‖_*, for any factors with FᵀF = S."""
-    overlap = spectral_sum(factor_x @ factor_y.mT)
-    return gap.square().sum(-1) + (trace_x + trace_y - 2 * overlap)
+    overlap = factor_x @ factor_y.mT
+    total = trace_x + trace_y
+    square = total - 2 * spectral_sum(overlap)
+    # Nearly equal covariances: the same number as a sum of squares, and the same gradient.
+    lost = square.detach() < _CANCELLED * total.detach()
+    if bool(lost.any()):
+        factors = [
+            part.detach().expand(*square.shape, *part.shape[-2:])[lost]
+            for part in (factor_x, factor_y)
+        ]
+        kept = square.new_zeros(square.shape).masked_scatter(lost, _aligned_gap(*factors))
+        square = torch.where(lost, kept + (square - square.detach()), square)
+    return gap.square().sum(-1) + square
+
+
+def _aligned_gap(factor_x: Tensor, factor_y: Tensor) -> Tensor:
+    """tr S_x + tr S_y − 2‖F_x F_yᵀ‖_* as a sum of squares, shape (*batch).
+
+    ‖F_x − Q F_y‖² + ‖F_y − QᵀQ F_y‖² is tr S_x + tr S_y − 2⟨Q, F_x F_yᵀ⟩ for every isometry Q,
+    least at the polar factor, and nothing for Q = I where the factors are equal.
+    """
+    alike = factor_x.shape == factor_y.shape
+    unturned = (factor_x - factor_y).square().sum((-2, -1)) if alike else None
+    if unturned is not None and not bool(unturned.any()):
+        return unturned
+    rotation = isometry(factor_x @ factor_y.mT)
+    turned = rotation @ factor_y
+    left = factor_y - rotation.mT @ turned
+    least = (factor_x - turned).square().sum((-2, -1)) + left.square().sum((-2, -1))
+    return least if unturned is None else torch.minimum(least, unturned)
 
 
 def _weighted_rows(x: Tensor, a: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:

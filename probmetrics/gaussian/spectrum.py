@@ -97,6 +97,20 @@ def orthogonal_factor(matrix: Tensor) -> Tensor | None:
     return None
 
 
+def isometry(matrix: Tensor) -> Tensor:
+    """Polar factor UVᵀ, shape (*batch, r, c); of singular matrices one of them, whole all the same.
+
+    Its rows are orthonormal if r ≤ c, its columns if r ≥ c.
+    """
+    if min(matrix.shape[-2:]) > _SMALL and matrix.ndim > 2:
+        return _over_batch(isometry, matrix)
+    rotation = orthogonal_factor(matrix)
+    if rotation is None:
+        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+        rotation = left @ right
+    return rotation
+
+
 def _one_norm(matrix: Tensor) -> float:
     return float(matrix.abs().sum(0).max())
 
