@@ -90,6 +90,43 @@ class TestTransportMap:
         with pytest.raises(ValueError, match="cov_x is singular"):
             gaussian_transport_map(mean, flat.requires_grad_(), mean, torch.eye(3).double())
 
+    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize(
+        ("d", "rank_x", "rank_y"), [(5, 2, 2), (5, 3, 1), (6, 5, 5), (4, 4, 2)]
+    )
+    def test_pushes_forward_where_no_rank_is_missing(self, d, rank_x, rank_y, seed):
+        mean, roots = torch.zeros(d).double(), normal(3, 1, d, rank_x, seed=seed)
+        if rank_x < d:
+            roots[0, 0, :, -1] = 0.0  # ranks may differ within a batch
+            rank_y = min(rank_y, rank_x - 1)
+        tilted = normal(2, d, rank_y, seed=seed + 9)
+        cov_x, cov_y = roots @ roots.mT, tilted @ tilted.mT
+        matrix, _ = gaussian_transport_map(mean, cov_x, mean, cov_y)
+        torch.testing.assert_close(matrix @ cov_x @ matrix.mT, cov_y.expand(3, 2, d, d))
+        cost = (cov_x + cov_y - 2 * matrix @ cov_x).diagonal(dim1=-2, dim2=-1).sum(-1)
+        torch.testing.assert_close(cost, gaussian_frechet(mean, cov_x, mean, cov_y))
+        range_x = roots @ torch.linalg.pinv(roots)
+        within = range_x @ matrix @ range_x
+        torch.testing.assert_close(within, within.mT)
+        assert (torch.linalg.eigvalsh(within) > -1e-9).all()
+        torch.testing.assert_close(matrix @ range_x, matrix)
+
+    def test_orthogonal_ranges(self):
+        mean, left, right = np.zeros(3), np.diag([1.0, 4.0, 0.0]), np.diag([0.0, 0.0, 9.0])
+        matrix, _ = gaussian_transport_map(mean, left, mean, right)
+        np.testing.assert_allclose(matrix @ left @ matrix.T, right, atol=1e-12)
+
+    def test_a_spread_that_is_tiny_is_no_spread_that_is_missing(self):
+        mean, flat = np.zeros(2), np.diag([1.0, 1e-40])
+        matrix, _ = gaussian_transport_map(mean, flat, mean, np.eye(2))
+        np.testing.assert_allclose(matrix @ flat @ matrix.T, np.eye(2), rtol=1e-12)
+
+    def test_warns_where_a_rank_is_missing(self):
+        mean, flat = np.zeros((2, 3)), np.stack([np.diag([1.0, 4.0, 0.0]), np.eye(3)])
+        with pytest.warns(UserWarning, match="cov_y has a higher rank than cov_x"):
+            matrix, _ = gaussian_transport_map(mean, flat, mean, np.eye(3))
+        np.testing.assert_allclose(matrix, [np.diag([1.0, 0.5, 0.0]), np.eye(3)], atol=1e-12)
+
 
 class TestBarycenter:
     def test_on_the_line_and_for_commuting_covariances(self):

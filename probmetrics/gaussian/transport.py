@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +19,7 @@ from probmetrics.gaussian.frechet import (
     statistics,
 )
 from probmetrics.gaussian.roots import factor, polar, symmetric
+from probmetrics.gaussian.spectrum import isometry
 
 if TYPE_CHECKING:
     Means = Any
@@ -71,7 +73,7 @@ def gaussian_transport_map(
     """Optimal transport map from N(mean_x, cov_x) to N(mean_y, cov_y) for the squared cost.
 
     T(x) = μ_y + A (x − μ_x) with A = S_x^{-½} (S_x^½ S_y S_x^½)^½ S_x^{-½}, symmetric positive
-    semi-definite.
+    semi-definite, where S_x is positive definite.
 
     Args:
         mean_x: Shape (*batch, d).
@@ -86,6 +88,10 @@ def gaussian_transport_map(
         ValueError: Shapes that do not match, a covariance that is not symmetric and positive
             semi-definite, or gradients asked for through a singular one.
 
+    Warns:
+        UserWarning: cov_y has a higher rank than cov_x, so that no linear map pushes forward; the
+            one returned is the conditional mean of y given x under an optimal plan.
+
     Example:
         >>> import numpy as np
         >>> A, b = gaussian_transport_map(np.zeros(1), np.eye(1), np.ones(1), 4 * np.eye(1))
@@ -94,9 +100,10 @@ def gaussian_transport_map(
 
     Notes:
         O(d³), a singular value decomposition. Differentiable where both covariances are positive
-        definite. Where cov_x is singular the map acts on its range (zero across it) and pushes
-        N(mean_x, cov_x) forward to the target if any linear map does, that is, if no direction
-        that the target needs is missing from the overlap of the two.
+        definite. Where cov_x is singular, A is zero across its range, and of the optimal plans one
+        that is a map is taken: it pushes forward whenever rank cov_y ≤ rank cov_x. A may leave the
+        range of cov_x; then only its part within, P A P with the projection P onto the range, is
+        symmetric positive semi-definite.
 
     References:
         Olkin, Pukelsheim (1982), The distance between two random vectors with given dispersion
@@ -106,7 +113,15 @@ def gaussian_transport_map(
     slack = psd_slack(dtype)
     root_x = _square_factor(cov_x, "cov_x", slack)
     root_y = _square_factor(cov_y, "cov_y", slack)
-    matrix = _push(root_x, root_y)
+    rotation = _matching(root_x, root_y)
+    missed = root_y.detach() - rotation.detach().mT @ (rotation.detach() @ root_y.detach())
+    if bool((missed.square().sum((-2, -1)) > slack * root_y.detach().square().sum((-2, -1))).any()):
+        warnings.warn(
+            "cov_y has a higher rank than cov_x, so no linear map pushes one law forward to the "
+            "other; the map returned falls short of cov_y (add a small ridge to cov_x)",
+            stacklevel=3,
+        )
+    matrix = _push(root_x, root_y, rotation)
     offset = mean_y - (matrix @ mean_x.unsqueeze(-1)).squeeze(-1)
     return AffineMap(matrix.to(dtype), offset.to(dtype))
 
@@ -184,7 +199,8 @@ def bures_barycenter(
 def _towards(covariance: Tensor, roots: Tensor, masses: Tensor) -> Tensor:
     """One step S ← T S T."""
     root = _square_factor(covariance, "the barycentre", 1e-8).unsqueeze(-3)
-    mean_map = symmetric((masses[..., None, None] * _push(root, roots)).sum(-3))
+    maps = _push(root, roots, polar(root @ roots.mT))
+    mean_map = symmetric((masses[..., None, None] * maps).sum(-3))
     return symmetric(mean_map @ covariance @ mean_map)
 
 
@@ -210,15 +226,35 @@ def _with_implicit_gradient(covariance: Tensor, roots: Tensor, masses: Tensor) -
     return outer
 
 
-def _push(root_x: Tensor, root_y: Tensor) -> Tensor:
-    """A with A S_x Aᵀ = S_y from square factors: F_yᵀ Qᵀ F_x⁻ᵀ, Q the polar factor of F_x F_yᵀ."""
-    turned = polar(root_x @ root_y.mT) @ root_y
+def _push(root_x: Tensor, root_y: Tensor, rotation: Tensor) -> Tensor:
+    """A = F_yᵀ Qᵀ F_x⁻ᵀ from square factors and a Q between them; A S_x Aᵀ = S_y for isometries."""
+    turned = rotation @ root_y
     pulled: Tensor = (
         torch.linalg.solve(root_x, turned)
         if _invertible(root_x)
         else torch.linalg.pinv(root_x) @ turned
     )
     return pulled.mT
+
+
+def _matching(root_x: Tensor, root_y: Tensor) -> Tensor:
+    """Polar factor of F_x F_yᵀ between the rows that have spread, whole where that is singular.
+
+    Every way to make it whole is optimal: directions in which the overlap is zero cost the same
+    however they are matched.
+    """
+    overlap = root_x @ root_y.mT
+    if overlap.requires_grad:
+        return polar(overlap)
+    if _invertible(root_x) and _invertible(root_y):
+        return isometry(overlap)
+    rotation = torch.zeros_like(overlap)
+    used = [(part != 0).any(-1).expand(overlap.shape[:-1]) for part in (root_x, root_y)]
+    for entry in np.ndindex(*overlap.shape[:-2]):
+        rows, columns = (part[entry].nonzero().squeeze(-1) for part in used)
+        block = (*entry, rows.unsqueeze(-1), columns)
+        rotation[block] = isometry(overlap[block])
+    return rotation
 
 
 def _invertible(root: Tensor) -> bool:
