@@ -8,7 +8,8 @@ import torch
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm
 from probmetrics.transport import candidates, restricted, solving
 from probmetrics.transport.candidates import CostTiles
-from probmetrics.transport.exact import exact_transport, wasserstein
+from probmetrics.transport.coinciding import deal
+from probmetrics.transport.exact import earth_mover, exact_transport, wasserstein
 from probmetrics.transport.ground_cost import ground_cost
 
 close = torch.testing.assert_close
@@ -20,6 +21,7 @@ def always(monkeypatch):
     """Restrict problems of every size."""
     monkeypatch.setattr(solving, "RESTRICTED_PAIRS", 0)
     monkeypatch.setattr(solving, "RESTRICTED_POINTS", 1)
+    monkeypatch.setattr(solving, "FALLBACK_PAIRS", 0)
 
 
 def draw(n, d, *, seed=0, dtype=torch.float64):
@@ -146,7 +148,7 @@ def test_few_candidates_grow_until_the_certificate_closes(always, monkeypatch):
 
 
 def test_too_few_rounds_are_told(always, monkeypatch):
-    monkeypatch.setattr(restricted, "ROUNDS", 1)
+    monkeypatch.setattr(solving, "ROUNDS", 1)
     monkeypatch.setattr(restricted, "NEIGHBOURS", 1)
     x, y = draw(100, 2), draw(100, 2, seed=1) + 3.0
     with pytest.warns(RuntimeWarning, match="ended before its optimum"):
@@ -200,3 +202,97 @@ def test_heavy_tails_and_near_coincidence(always, monkeypatch, p, seed):
         for solved in (found, known):
             assert solved.converged
             assert solved.dual_gap <= 1e-8 * solved.cost
+
+
+def hard(kind, n, m):
+    """Samples whose costs tie, or differ by less than what rounding leaves of the largest."""
+    x, y = draw(n, 2), draw(m, 2, seed=1)
+    if kind in ("zero-inflated", "nearly zero-inflated"):
+        x[: n // 2], y[: m // 2 - 50] = 0.0, 0.0
+    if kind == "nearly zero-inflated":
+        x, y = x + 1e-9 * draw(n, 2, seed=2), y + 1e-9 * draw(m, 2, seed=3)
+    if kind == "counts":
+        x, y = (3.0 + 2.0 * x).round().clamp_min(0.0), (4.0 + 2.0 * y).round().clamp_min(0.0)
+    if kind == "equal":
+        x = torch.zeros_like(x)
+    if kind == "two clusters":
+        x, y = 1e-4 * x, 1e-4 * y
+        x[: n // 2] += 100.0
+        y[: m // 3] += 100.0
+    if kind == "collinear":
+        x[:, 1], y[:, 1] = x[:, 0], y[:, 0]
+    return x, y
+
+
+HARD = ["zero-inflated", "nearly zero-inflated", "counts", "equal", "two clusters", "collinear"]
+
+
+@pytest.mark.parametrize("kind", HARD)
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_ties_at_the_size_of_the_restricted_road(kind, p):
+    x, y = hard(kind, 1450, 1400)
+    found = exact_transport(x, y, p=p, root=False)
+    matrix = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist") ** p
+    known = earth_mover(torch.full((1450,), 1 / 1450), torch.full((1400,), 1 / 1400), matrix)
+    close(found.value, known, rtol=1e-9, atol=1e-12)
+    assert found.converged
+    assert found.steps < solving.PATIENCE
+    assert abs(found.dual_gap) <= 1e-8 * found.value + 1e-14
+    assert found.marginal_error < 1e-13
+    assert (found.f[:, None] + found.g - matrix).max() <= 1e-13 * matrix.max()
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_ties_close_without_all_pairs(always, monkeypatch, kind):
+    x, y = hard(kind, 190, 240)
+    a, b = simplex(190, zeros=30), simplex(240, seed=1)
+    found = exact_transport(x, y, a=a, b=b)
+    close(found.cost, dense(monkeypatch, x, y, a=a, b=b).cost, rtol=1e-8, atol=1e-13)
+    assert found.marginal_error < 1e-13
+    assert (found.plan().sum(1)[a == 0] == 0).all()
+    assert found.plan(sparse=True).indices().shape[1] <= 190 + 240 - 1
+    assert found.converged
+    assert found.steps < 60
+
+
+def test_weights_too_small_for_float32(always, monkeypatch):
+    x, y, b = draw(90, 3), draw(110, 3, seed=1), 10.0 ** -torch.linspace(0, 60, 110).double()
+    b = b / b.sum()
+    found = exact_transport(x, y, b=b)
+    assert found.converged
+    assert found.g.isfinite().all()
+    close(found.cost, dense(monkeypatch, x, y, b=b).cost, rtol=1e-11, atol=0)
+
+
+def test_all_pairs_take_over_where_candidates_fail(always, monkeypatch):
+    monkeypatch.setattr(solving, "FALLBACK_PAIRS", math.inf)
+    monkeypatch.setattr(solving, "PATIENCE", 1)
+    monkeypatch.setattr(restricted, "NEIGHBOURS", 1)
+    x, y = draw(100, 2), draw(100, 2, seed=1) + 3.0
+    found = exact_transport(x, y)
+    assert found.converged
+    close(found.cost, dense(monkeypatch, x, y).cost, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("p", [10.0, 30.0])
+def test_powers_that_span_more_than_the_digits_there_are(p):
+    x, y = draw(300, 3), draw(280, 3, seed=1) + 0.3
+    found = exact_transport(x, y, p=p, root=False)
+    assert found.converged
+    assert abs(found.dual_gap) <= 1e-8 * found.value
+
+
+def test_deal_keeps_every_marginal():
+    member, groups = torch.arange(60) % 7, torch.arange(40) % 7
+    wanted = 10.0 ** -torch.linspace(0, 40, 60).double()
+    wanted[::9] = 0.0
+    held = torch.zeros(7).double().index_add(0, member, wanted)
+    amounts = held[groups] * simplex(40, zeros=3)
+    amounts = amounts / torch.zeros(7).double().index_add(0, groups, amounts)[groups]
+    amounts = amounts * held[groups]
+    index, takers, parts = deal(groups.numpy(), amounts.numpy(), member.numpy(), wanted.numpy())
+    index, takers, parts = (torch.from_numpy(z) for z in (index, takers, parts))
+    assert (member[takers] == groups[index]).all()
+    close(torch.zeros(60).double().index_add(0, takers, parts), wanted, rtol=1e-13, atol=0)
+    close(torch.zeros(40).double().index_add(0, index, parts), amounts, rtol=0, atol=1e-15)
+    assert len(parts) <= 60 + 40 - 7

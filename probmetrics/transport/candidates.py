@@ -117,6 +117,11 @@ def cost_scale(tiles: CostTiles) -> tuple[float, float]:
     return max(spread, 1e-3 * largest) or 1.0, 4.0 * torch.finfo(torch.float64).eps * largest
 
 
+def largest_cost(tiles: CostTiles) -> float:
+    """The largest of all costs, in absolute value, up to rounding."""
+    return max(float(tile.abs_().max()) for _, tile in tiles.quick(torch.float32))
+
+
 def entropic_potentials(
     tiles: CostTiles, a: Tensor, b: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
@@ -127,7 +132,7 @@ def entropic_potentials(
     exponential per pair is a full Sinkhorn iteration, extrapolated by Anderson's method. The
     potentials only choose candidates, so they need not be accurate.
     """
-    weights, masses = a.float(), b.float()
+    weights, masses = a.float(), b.float().clamp_min(UNDERFLOW)
     f, g, log_b = torch.zeros_like(weights), torch.zeros_like(masses), masses.log()
     for stage in range(STAGES):
         epsilon = scale * COARSEST * (FINEST / COARSEST) ** (stage / (STAGES - 1))

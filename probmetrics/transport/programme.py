@@ -12,8 +12,8 @@ Index = np.ndarray[Any, np.dtype[np.int64]]
 
 DIGITS = 1e-10  # a gap below, relative to the value, is not worth another pass
 CLOSED = 1e-8  # the largest gap of an optimum, relative to the value
-ROUNDING = 1e-13  # and to the cost of an arbitrary plan
-REFINEMENTS, CAP = 5, 1e-3  # passes over what is left of the costs, each capped lower
+ROUNDING = 1e-16  # and to the cost of an arbitrary plan
+REFINEMENTS, CAP = 8, 1e-3  # passes over what is left of the costs, each capped lower
 MAX_STEPS = 2**62  # pivots: the simplex ends by itself
 TILE = 2**20  # numbers in a working block
 
@@ -56,15 +56,16 @@ def solve(cost: Matrix, a: Vector, b: Vector) -> Solution:
     scale = _size(kept)
     found, gap = _pivoted(cost, kept, np.zeros(columns.size), a, b)
     for _ in range(REFINEMENTS):
-        if not found.optimal or gap <= DIGITS * abs(found.dual) + ROUNDING * level:
+        if not found.optimal or abs(gap) <= DIGITS * abs(found.dual):
             break
         scale *= CAP
         left = np.minimum(kept - found.f[rows, None] - found.g[columns], scale)
         again, closer = _pivoted(cost, left, found.g[columns], a, b)
-        if not (again.optimal and closer < gap):
+        if not (again.optimal and abs(closer) < abs(gap)):
             break
         found, gap = again, closer
-    closed = gap <= CLOSED * abs(found.dual) + ROUNDING * level
+    # A gap far below zero is none: then the plan does not move what it should.
+    closed = abs(gap) <= CLOSED * abs(found.dual) + ROUNDING * level
     return replace(found, optimal=found.optimal and closed)
 
 

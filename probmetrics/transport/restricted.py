@@ -12,6 +12,7 @@ from probmetrics.transport.candidates import (
     CostTiles,
     cost_scale,
     entropic_potentials,
+    largest_cost,
     nearest_pairs,
 )
 from probmetrics.transport.ground_cost import GroundCost
@@ -21,8 +22,11 @@ NEIGHBOURS = 12  # candidates per point, from either side
 GROWTH = 8  # most pairs added per point and round
 ROUNDS = 200
 BLOCK = 1024  # points of either side in a working block
-NEGATIVE = 1e-12  # reduced costs below minus this, over the scale of the costs, are missing pairs
+NEGATIVE = 1e-15  # reduced costs below minus this, over the scale of the costs, are missing pairs
 FOCUS = 1e-3  # of the scale of the costs, for the last rounds
+EPSILON = 2.0**-52
+DUST = 1e-15  # mass per root of a point that rounding leaves unmoved
+LOST = 1e-11  # largest mass that a plan may miss
 PRICE = 64.0  # of unmoved mass at first, in units of the last ε
 
 
@@ -35,6 +39,7 @@ class Round(NamedTuple):
     f: Tensor
     g: Tensor
     idle: float  # mass that no pair could move
+    rounding: float  # of the potentials
     finished: bool
 
 
@@ -73,6 +78,11 @@ class Master:
         self.base, self.scale, self.price, self.start = (f, g), FOCUS * self.scale, 1.0, None
         self.keys = self.keys[self.tiles.pairs(i, j) - f[i] - g[j] <= self.scale]
 
+    def dearest(self, ceiling: float) -> float:
+        """The price that no pair exceeds, if costs are at most ``ceiling``."""
+        f, g = (float(h.abs().max()) for h in self.base)
+        return (ceiling + f + g) / self.scale
+
     def solve(self) -> Round:
         """Network simplex on the pairs, from where the last round ended."""
         from ot.lp.emd_wrap import emd_c_sparse
@@ -102,7 +112,8 @@ class Master:
         self.start = torch.from_numpy(np.array(f)), torch.from_numpy(np.array(g))
         real = (rows < n) & (columns < m)
         g = self.start[1][:m]
-        # The simplex leaves the rounding of its artificial costs in the potentials.
+        # The simplex leaves the rounding of its artificial costs in the potentials: they are n + m
+        # times the largest that it is given.
         f = torch.full((n,), torch.inf, dtype=torch.float64)
         f.scatter_reduce_(0, i, reduced - g[j], "amin")
         return Round(
@@ -112,11 +123,14 @@ class Master:
             f * self.scale + self.base[0],
             g * self.scale + self.base[1],
             float(mass[(rows < n) & ~real].sum()),
+            EPSILON * (n + m) * self.scale * max(self.price, float(reduced.abs().max())),
             code == 1,
         )
 
 
-def solve_restricted(ground: GroundCost, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Solution:
+def solve_restricted(
+    ground: GroundCost, x: Tensor, y: Tensor, a: Tensor, b: Tensor, *, rounds: int = ROUNDS
+) -> Solution:
     """The transport programme between many points, without ever holding all costs.
 
     Few pairs carry mass, at most n + m − 1, and all of them have reduced cost zero. Column
@@ -131,6 +145,7 @@ def solve_restricted(ground: GroundCost, x: Tensor, y: Tensor, a: Tensor, b: Ten
         y: Embedded points, shape (m, d).
         a: Weights, in float64; zeros are allowed.
         b: Weights of y.
+        rounds: Most programmes solved before giving up.
 
     References:
         Schmitzer (2016), A sparse multiscale algorithm for dense optimal transport; Merigot (2011),
@@ -138,29 +153,41 @@ def solve_restricted(ground: GroundCost, x: Tensor, y: Tensor, a: Tensor, b: Ten
     """
     rows, columns = a.nonzero().squeeze(1), b.nonzero().squeeze(1)
     tiles = CostTiles(ground, x[rows].cpu(), y[columns].cpu())
-    last, low, steps, closed = _generate(tiles, a[rows], b[columns])
+    last, low, steps, closed = _generate(tiles, a[rows], b[columns], rounds)
     u, v = tiles.offsets()
     f, g = torch.zeros_like(a), torch.full_like(b, -torch.inf)
     f[rows], g[columns] = (last.f + low + u) * tiles.unit, (last.g + v) * tiles.unit
     if rows.numel() < a.numel() or columns.numel() < b.numel():
         _fill_idle(ground, x.cpu(), y.cpu(), f, g, rows, columns)
-    paid = float(last.mass @ tiles.pairs(last.rows, last.columns))
-    proven = float(a[rows] @ (last.f + low) + b[columns] @ last.g)
     free, given = balanced(f.numpy(), g.numpy(), a.numpy(), b.numpy())
+    dual = float(a.numpy() @ free + b.numpy() @ given)
+    i, j = rows[last.rows], columns[last.columns]
+    # Twice: for the tiles, whose costs lack what no plan can change, and for what is returned.
+    scale = cost_scale(tiles)[0]
+    reduced = float(last.mass @ tiles.pairs(last.rows, last.columns))
+    proven = float(a[rows] @ (last.f + low) + b[columns] @ last.g)
+    paid = float(last.mass @ ground.pairs(x.cpu()[i], y.cpu()[j]))
+    met = _met(reduced, proven, scale) and _met(paid, dual, scale * tiles.unit)
     return Solution(
-        rows=rows[last.rows].numpy(),
-        columns=columns[last.columns].numpy(),
+        rows=i.numpy(),
+        columns=j.numpy(),
         mass=last.mass.numpy(),
         f=free,
         g=given,
-        dual=float(a.numpy() @ free + b.numpy() @ given),
+        dual=dual,
         steps=steps,
-        optimal=closed
-        and paid - proven <= CLOSED * abs(paid) + 10 * NEGATIVE * cost_scale(tiles)[0],
+        optimal=closed and met,
     )
 
 
-def _generate(tiles: CostTiles, a: Tensor, b: Tensor) -> tuple[Round, Tensor, int, bool]:
+def _met(paid: float, proven: float, scale: float) -> bool:
+    """Whether plan and potentials agree; a gap far below zero means that mass is missing."""
+    return abs(paid - proven) <= CLOSED * abs(paid) + NEGATIVE * scale
+
+
+def _generate(
+    tiles: CostTiles, a: Tensor, b: Tensor, rounds: int
+) -> tuple[Round, Tensor, int, bool]:
     """The last round, by how much f has to fall to be feasible, rounds made, and success."""
     scale, rounding = cost_scale(tiles)
     tolerance = max(NEGATIVE * scale, rounding)
@@ -170,16 +197,18 @@ def _generate(tiles: CostTiles, a: Tensor, b: Tensor) -> tuple[Round, Tensor, in
     master.add(i, j)
     j, i = nearest_pairs(tiles.flipped, base[0], NEIGHBOURS)
     master.add(i, j)
-    exact, dust = False, 4e-16 * (a.numel() + b.numel()) ** 0.5  # rounding of the two totals
-    for steps in range(1, ROUNDS + 1):
+    ceiling = largest_cost(tiles)
+    exact, dust = False, DUST * (a.numel() + b.numel()) ** 0.5
+    for steps in range(1, rounds + 1):
         found = master.solve()
-        i, j, low = missing_pairs(tiles, found.f, found.g, tolerance, exact=exact)
+        due = max(tolerance, found.rounding)
+        i, j, low = missing_pairs(tiles, found.f, found.g, due, exact=exact)
         # Pairs that are in already miss by rounding only.
         grown = master.add(i, j)
-        if found.idle > dust:
+        if found.idle > dust and master.price < master.dearest(ceiling):
             master.price *= 2.0 if grown else 16.0
         elif exact and not grown:
-            return found, low, steps, found.finished
+            return found, low, steps, found.finished and found.idle <= LOST
         elif not grown:
             exact = True
             master.focus(found.f + low, found.g)

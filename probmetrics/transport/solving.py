@@ -1,9 +1,12 @@
 """Balanced transport between samples, or histograms with a cost matrix, by the best solver."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
+from probmetrics.transport.coinciding import distinct, shared_out
 from probmetrics.transport.envelope import (
     Flows,
     Pair,
@@ -20,12 +23,14 @@ from probmetrics.transport.plan import SparseCoupling, Transport
 from probmetrics.transport.problem import Part, SampleProblem
 from probmetrics.transport.programme import Solution, solve, solve_assignment
 from probmetrics.transport.quantiles import line_cost
-from probmetrics.transport.restricted import solve_restricted
+from probmetrics.transport.restricted import ROUNDS, solve_restricted
 
 ASSIGNMENT_POINTS = 200  # up to here the assignment solver wins in every dimension,
 ASSIGNMENT_DIMENSIONS = 8  # and from here on at every size that is solved with all pairs
 RESTRICTED_PAIRS = 2_000_000  # from here on candidate pairs win,
-RESTRICTED_POINTS = 64  # if neither side is a handful
+RESTRICTED_POINTS = 64  # if neither side is a handful,
+FALLBACK_PAIRS = 20_000_000  # and up to here all pairs are solved
+PATIENCE = 30  # rounds after candidate pairs did not close.
 
 
 def line_distance(problem: SampleProblem, *, root: bool) -> Tensor:
@@ -66,12 +71,31 @@ def _solve_on_line(part: Part) -> Solution:
 
 def _solve_part(part: Part, certified: bool) -> Solution:
     n, m = part.a.numel(), part.b.numel()
-    if part.ground.pairwise and n * m >= RESTRICTED_PAIRS and min(n, m) >= RESTRICTED_POINTS:
-        return solve_restricted(part.ground, part.x, part.y, part.a, part.b)
+    if part.ground.pairwise and _many(n, m):
+        return _solve_large(part)
     small = n <= ASSIGNMENT_POINTS or part.x.shape[-1] >= ASSIGNMENT_DIMENSIONS
     if n == m and small and not certified and all(part.even):
         return solve_assignment(part.costs())
     return solve(part.costs(), part.a.numpy(), part.b.numpy())
+
+
+def _many(n: int, m: int) -> bool:
+    return n * m >= RESTRICTED_PAIRS and min(n, m) >= RESTRICTED_POINTS
+
+
+def _solve_large(part: Part) -> Solution:
+    """Between distinct points: where many coincide, most pairs tie and the simplex crawls."""
+    first, second = distinct(part.x, part.a), distinct(part.y, part.b)
+    merged = replace(part, x=first.points, y=second.points, a=first.mass, b=second.mass)
+    n, m = merged.a.numel(), merged.b.numel()
+    found = None
+    if _many(n, m):
+        rounds = PATIENCE if n * m <= FALLBACK_PAIRS else ROUNDS
+        sides = merged.x, merged.y, merged.a, merged.b
+        found = solve_restricted(merged.ground, *sides, rounds=rounds)
+    if found is None or (not found.optimal and n * m <= FALLBACK_PAIRS):
+        found = solve(merged.costs(), merged.a.numpy(), merged.b.numpy())
+    return shared_out(found, first, second, (part.a, part.b))
 
 
 def solve_histograms(p: Tensor, q: Tensor, cost: Tensor, *, normalize: bool) -> Transport:
