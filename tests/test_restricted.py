@@ -113,7 +113,9 @@ def test_grids_with_many_ties(always, monkeypatch):
 
 
 def test_two_clusters_and_an_outlier(always, monkeypatch):
-    x = torch.cat([draw(60, 4), draw(40, 4, seed=2) + 50.0, torch.full((1, 4), 1e4).double()])
+    x = torch.cat(
+        [draw(60, 4), draw(40, 4, seed=2) + 50.0, torch.full((1, 4), 1e4, dtype=torch.float64)]
+    )
     y = torch.cat([draw(30, 4, seed=3), draw(71, 4, seed=4) + 50.0])
     found, known = exact_transport(x, y), dense(monkeypatch, x, y)
     close(found.cost, known.cost, rtol=1e-11, atol=0)

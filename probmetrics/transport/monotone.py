@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from probmetrics.transport.programme import Solution, balanced
+from probmetrics.transport.quantiles import Sorted, accumulate, staircase
 from probmetrics.transport.quantiles import power as powers
-from probmetrics.transport.quantiles import staircase
 from probmetrics.transport.sorting import rank_rows
 
 
@@ -25,7 +25,15 @@ def solve_line(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, power: 
         power: At least one.
     """
     (first_order,), (second_order,) = rank_rows(x), rank_rows(y)
-    steps = staircase(_cumulated(a, first_order), _cumulated(b, second_order))
+    n, m = x.numel(), y.numel()
+    if a is None and b is None:  # counted in units of 1/(n m): steps that are equal meet exactly
+        left = Sorted(x[first_order], m * torch.arange(1.0, n + 1, dtype=torch.float64))
+        right = Sorted(y[second_order], n * torch.arange(1.0, m + 1, dtype=torch.float64))
+        steps, unit = staircase(left, right), n * m
+    else:
+        left = Sorted(x[first_order], *_cumulated(a, first_order))
+        right = Sorted(y[second_order], *_cumulated(b, second_order))
+        steps, unit = staircase(left, right), 1
     rows, columns = first_order[steps.i], second_order[steps.j]
     cost = powers(x[rows] - y[columns], power)
     along_x = steps.i.diff() == 1
@@ -43,7 +51,7 @@ def solve_line(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, power: 
     return Solution(
         rows=rows[used].numpy(),
         columns=columns[used].numpy(),
-        mass=steps.mass[used].numpy(),
+        mass=(steps.mass[used] / unit).numpy(),
         f=f_np,
         g=g_np,
         dual=float(weights[0] @ f_np + weights[1] @ g_np),
@@ -52,10 +60,6 @@ def solve_line(x: Tensor, y: Tensor, a: Tensor | None, b: Tensor | None, power: 
     )
 
 
-def _cumulated(weights: Tensor | None, order: Tensor) -> Tensor:
-    """Share of mass up to each sorted point; quotients of integers where weights are equal."""
-    n = order.numel()
-    if weights is None:
-        return torch.arange(1, n + 1, dtype=torch.float64) / n
-    total = weights[order].cumsum(0)
-    return total / total[-1]
+def _cumulated(weights: Tensor | None, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of mass up to each sorted point, and its rest."""
+    return accumulate(torch.ones(order.numel()) if weights is None else weights[order])

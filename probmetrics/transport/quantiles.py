@@ -28,6 +28,14 @@ class Sorted(NamedTuple):
 
     points: Tensor  # (*batch, n)
     share: Tensor  # (*batch, n) or (n,), float64
+    rest: Tensor | None = None  # what float64 leaves of the share, where shares are not counted
+
+
+class Cut(NamedTuple):
+    """A share of mass, and what float64 leaves of it."""
+
+    share: Tensor  # (*batch, 1)
+    rest: Tensor
 
 
 class Staircase(NamedTuple):
@@ -82,35 +90,78 @@ def sort_weighted(
         if weights is None:
             n = points.shape[-1]
             share = torch.arange(1.0, n + 1, dtype=torch.float64, device=x.device) / n
-            sides.append(Sorted(points.gather(-1, order), share))
+            sides.append(Sorted(points.gather(-1, order), share, share.new_zeros(1).expand(n)))
             continue
         batch = torch.broadcast_shapes(points.shape, weights.shape)
         order = order.expand(batch)
-        mass = weights.expand(batch).gather(-1, order).cumsum(-1, dtype=torch.float64)
-        share = mass / mass[..., -1:]
-        sides.append(Sorted(points.expand(batch).gather(-1, order), share))
+        shares = accumulate(weights.expand(batch).gather(-1, order))
+        sides.append(Sorted(points.expand(batch).gather(-1, order), *shares))
     return sides[0], sides[1]
 
 
-def staircase(first: Tensor, second: Tensor, start: Tensor | None = None) -> Staircase:
-    """The monotone coupling of two ascending cumulative masses with the same last entry.
+def accumulate(mass: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares of the total up to and including each entry of the last axis, and their rest.
+
+    Differences of shares are masses, and a share near one keeps nothing of a mass of 1e-16. So
+    the rounding of each partial sum is found again (Knuth's TwoSum) and summed: share + rest is
+    right to twice the digits. It ends in exactly one; what rounding leaves goes to the heaviest
+    point, which feels it least. The share is differentiable in the masses, the rest is constant.
+    """
+    mass = mass.double()
+    with torch.no_grad():
+        part = mass / mass.sum(-1, keepdim=True)
+        total = part.cumsum(-1)
+        heaviest = part.argmax(-1, keepdim=True)
+        before = torch.nn.functional.pad(total[..., :-1], (1, 0))
+        added = total - before
+        rest = before.sub_(total - added).add_(part.sub_(added)).cumsum(-1)
+        missing = (1.0 - total[..., -1:]) - rest[..., -1:]
+        rest += missing * (torch.arange(mass.shape[-1], device=mass.device) >= heaviest)
+        share = total + rest
+        rest -= total.sub_(share).neg_()
+    if mass.requires_grad and torch.is_grad_enabled():
+        sums = mass.cumsum(-1)
+        slope = sums / sums[..., -1:]
+        share = share + (slope - slope.detach())
+    return share, rest
+
+
+def two_sum(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """x + y and its rounding error, exactly (Knuth)."""
+    total = x + y
+    added = total - x
+    return total, (x - (total - added)) + (y - added)
+
+
+def staircase(x: Sorted, y: Sorted, start: Cut | None = None) -> Staircase:
+    """The monotone coupling of two sorted samples whose shares have the same last entry.
 
     Args:
-        first: Mass up to and including each sorted point, shape (*batch, n).
-        second: The same for the other sample, shape (*batch, m).
-        start: Mass at which both begin, shape (*batch, 1); zero if None.
+        x: Its shares have shape (*batch, n); floats, or integers.
+        y: The same for the other sample, shape (*batch, m); with a rest if x has one.
+        start: Share at which both begin, and its rest, shape (*batch, 1); zero if None.
     """
-    batch = torch.broadcast_shapes(first.shape[:-1], second.shape[:-1])
-    first = first.expand(*batch, first.shape[-1])
-    second = second.expand(*batch, second.shape[-1])
+    batch = torch.broadcast_shapes(x.share.shape[:-1], y.share.shape[:-1])
+    first = x.share.expand(*batch, x.share.shape[-1])
+    second = y.share.expand(*batch, y.share.shape[-1])
     inner = torch.cat([first[..., :-1], second[..., :-1]], -1)
     order = merge_rows(inner)
-    start = torch.zeros_like(first[..., :1]) if start is None else start
-    cuts = torch.cat([start, inner.gather(-1, order), first[..., -1:]], -1)
+    zero = torch.zeros_like(first[..., :1])
+    start = Cut(zero, zero) if start is None else start
+    mass = torch.cat([start.share, inner.gather(-1, order), first[..., -1:]], -1).diff(dim=-1)
+    if x.rest is not None and y.rest is not None:
+        rests = [z.rest.expand(*batch, z.rest.shape[-1]) for z in (x, y) if z.rest is not None]
+        inner = torch.cat([rest[..., :-1] for rest in rests], -1)
+        fine = torch.cat([start.rest, inner.gather(-1, order), rests[0][..., -1:]], -1)
+        mass += fine.diff(dim=-1)
+        # Shares that agree in all digits of float64 may stand in the wrong order.
+        mass = (
+            mass.clamp_(min=0.0) if not mass.requires_grad else mass - mass.detach().clamp(max=0.0)
+        )
     passed = (order < first.shape[-1] - 1).cumsum(-1)
     i = torch.nn.functional.pad(passed, (1, 0))
     j = torch.arange(i.shape[-1], device=i.device) - i  # each cut moves along one sample
-    return Staircase(i, j, cuts.diff(dim=-1))
+    return Staircase(i, j, mass)
 
 
 def mean_power(gap: Tensor, mass: Tensor | None, p: float, root: bool) -> Tensor:
@@ -158,15 +209,16 @@ def _coupled_cost(
 ) -> Tensor:
     """Cost of the monotone coupling; shares count in 1/``unit``, up to ``slack`` for nothing."""
 
-    def cost(x: Sorted, y: Sorted, start: Tensor | None = None) -> Tensor:
-        i, j, mass = staircase(x.share, y.share, start)
+    def cost(x: Sorted, y: Sorted, start: Cut | None = None) -> Tensor:
+        i, j, mass = staircase(x, y, start)
         mass = mass if unit == 1 else mass / unit
         if slack > 0:
             mass = torch.where(mass > slack, mass, 0.0)
         return mean_power(_pick(x.points, i) - _pick(y.points, j), mass, p, root)
 
-    carries = torch.is_grad_enabled() and any(part.requires_grad for part in (*x, *y))
-    if carries or max(part.ndim for part in (*x, *y)) > 1 or len(x.share) + len(y.share) <= PIECE:
+    held = x.points, x.share, y.points, y.share
+    carries = torch.is_grad_enabled() and any(part.requires_grad for part in held)
+    if carries or max(part.ndim for part in held) > 1 or len(x.share) + len(y.share) <= PIECE:
         return cost(x, y)
     parts = torch.stack([cost(*piece) for piece in _pieces(x, y)])
     # The p-norm of the pieces' p-norms is the p-norm of all.
@@ -174,17 +226,21 @@ def _coupled_cost(
     return mean_power(parts, torch.ones_like(parts), p, True) if root else parts.sum(-1)
 
 
-def _pieces(x: Sorted, y: Sorted) -> Iterator[tuple[Sorted, Sorted, Tensor]]:
+def _pieces(x: Sorted, y: Sorted) -> Iterator[tuple[Sorted, Sorted, Cut]]:
     """One problem as many: the coupling between consecutive levels of mass, and where it starts."""
     n = len(x.share)
     ends = torch.arange(PIECE // 2, n + PIECE // 2, PIECE // 2, device=x.share.device).clamp(max=n)
     active = torch.searchsorted(y.share, x.share[ends - 1])  # the point of y that each end cuts
-    start, begin, lowest = x.share.new_zeros(1), 0, 0
+    zero = x.share.new_zeros(1)
+    start, begin, lowest = Cut(zero, zero), 0, 0
     for end, last in zip(ends.tolist(), active.tolist(), strict=True):
-        level = x.share[end - 1 : end]
-        share = y.share[lowest : last + 1].clamp(max=level)
-        left = Sorted(x.points[begin:end], x.share[begin:end])
-        yield left, Sorted(y.points[lowest : last + 1], share), start
+        own, other = slice(begin, end), slice(lowest, last + 1)
+        level = Cut(x.share[end - 1 : end], zero if x.rest is None else x.rest[end - 1 : end])
+        left = Sorted(x.points[own], x.share[own], None if x.rest is None else x.rest[own])
+        share, rest = y.share[other], None if y.rest is None else y.rest[other]
+        if rest is not None:
+            rest = torch.where(share >= level.share, level.rest, rest)
+        yield left, Sorted(y.points[other], share.clamp(max=level.share), rest), start
         start, begin, lowest = level, end, last
 
 
