@@ -7,7 +7,7 @@ import torch
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.transport import finishing, multiscale
 from probmetrics.transport.cells import c_transform, near_pairs, spatial_order
-from probmetrics.transport.coincident import dealt
+from probmetrics.transport.coincident import deal
 from probmetrics.transport.exact import exact_transport
 from probmetrics.transport.multiscale import multiscale_transport
 
@@ -237,7 +237,8 @@ def test_pieces_of_atoms_are_those_of_their_points():
     weights = torch.tensor([0.1, 0.2, 0.0, 0.3, 0.4], dtype=torch.float64)
     atoms = torch.tensor([2, 1, 0, 1])
     mass = torch.tensor([0.4, 0.25, 0.2, 0.15], dtype=torch.float64)
-    entry, point, piece = dealt(atoms, mass, owner, weights)
+    given = (z.numpy() for z in (atoms, mass, owner, weights))
+    entry, point, piece = (torch.from_numpy(z) for z in deal(*given))
     assert torch.equal(owner[point], atoms[entry])
     assert len(entry) == 5
     assert (piece > 0).all()

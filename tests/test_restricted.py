@@ -8,7 +8,7 @@ import torch
 from probmetrics.pairwise.costs import Cosine, Euclidean, PNorm
 from probmetrics.transport import candidates, restricted, solving
 from probmetrics.transport.candidates import CostTiles
-from probmetrics.transport.coinciding import deal
+from probmetrics.transport.coincident import deal
 from probmetrics.transport.exact import earth_mover, exact_transport, wasserstein
 from probmetrics.transport.ground_cost import ground_cost
 

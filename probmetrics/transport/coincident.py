@@ -1,10 +1,13 @@
 """Points that coincide, as one: merged before a problem is solved, told apart in its plan."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Merged(NamedTuple):
@@ -30,63 +33,58 @@ def merged(z: Tensor, w: Tensor) -> Merged:
     return Merged(z[first], w.new_zeros(count).index_add(0, owner, w), owner)
 
 
-def dealt(
-    atoms: Tensor, mass: Tensor, owner: Tensor, weights: Tensor
+def told_apart(
+    plan: tuple[Tensor, Tensor, Tensor], left: Merged, right: Merged, weights: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Entries of a plan dealt to the points that coincide: entry, point and mass of each piece.
+    """Rows, columns and mass of a plan between points, from those of one between distinct points.
 
-    Both are laid out along the mass of their atom, and cut where either ends (the north-west
-    corner rule), so that an atom of k points makes at most k − 1 pieces more than it has entries.
+    What an atom sends or takes is dealt to its members in order (north-west corner): each but one
+    cuts one entry in two, so a plan of k + l − 1 entries between atoms has n + m − 1 then.
+    """
+    rows, columns, mass = (z.numpy() for z in plan)
+    for side, weight in zip((left, right), weights, strict=True):
+        if side.points.shape[0] < side.owner.numel():
+            entry, rows, mass = deal(rows, mass, side.owner.numpy(), weight.numpy())
+            columns = columns[entry]
+        rows, columns = columns, rows
+    return torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(mass)
+
+
+def deal(
+    groups: Integers, amounts: Numbers, member: Integers, wanted: Numbers
+) -> tuple[Integers, Integers, Numbers]:
+    """Split amounts, each of which belongs to a group, among the members of that group.
+
+    The last amount of a group gives every member what it still wants, so that members get what
+    they want up to the last digit, and amounts are kept up to rounding.
 
     Args:
-        atoms: To which distinct point each entry belongs, shape (e,).
-        mass: What it carries, shape (e,); the sum over an atom is the mass of its points.
-        owner: To which distinct point each point belongs, shape (n,).
-        weights: Its mass, shape (n,).
+        groups: Group of each amount, shape (k,).
+        amounts: What there is, shape (k,).
+        member: Group of each member, shape (n,).
+        wanted: What each member takes, shape (n,); those that want nothing get nothing.
+
+    Returns:
+        For each share the index of the amount, the index of the member, and how much it is.
     """
-    members = torch.bincount(owner)
-    point = torch.empty_like(members).scatter_(0, owner, torch.arange(owner.numel()))
-    alone = members[atoms] == 1
-    single = alone.nonzero().squeeze(1)
-    several = (~alone).nonzero().squeeze(1)
-    several = several[atoms[several].argsort(stable=True)]
-    wanted = torch.zeros_like(members, dtype=torch.bool)
-    wanted[atoms[several]] = True
-    points = wanted[owner].nonzero().squeeze(1)
-    points = points[owner[points].argsort(stable=True)]
-    ends_of_entries, _ = _ends(atoms[several], mass[several])
-    ends_of_points, total = _ends(owner[points], weights[points])
-    level = torch.cat([ends_of_entries, ends_of_points])
-    atom = torch.cat([atoms[several], owner[points]])
-    # At a tie an entry ends before a point: the last cut of an atom is then that of a point.
-    is_point = torch.arange(level.numel()) >= several.numel()
-    order = torch.from_numpy(np.lexsort((is_point.numpy(), level.numpy(), atom.numpy())))
-    level, atom, is_point = level[order], atom[order], is_point[order]
-    begins = torch.ones_like(atom, dtype=torch.bool)
-    begins[1:] = atom[1:] != atom[:-1]
-    before = torch.where(begins, 0.0, level.roll(1))
-    # How many entries, and points, have ended before each cut.
-    member = is_point.cumsum(0) - is_point.long()
-    entry = (torch.arange(order.numel()) - member).clamp(max=max(several.numel() - 1, 0))
-    piece = (level - before) * total[member]
-    kept = piece > 0
-    return (
-        torch.cat([single, several[entry[kept]]]),
-        torch.cat([point[atoms[single]], points[member[kept]]]),
-        torch.cat([mass[single], piece[kept]]),
-    )
-
-
-def _ends(atoms: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each of some masses, in the order of their atoms, ends: as a share of its atom's.
-
-    The last of an atom ends at one, exactly. And the mass of the atom, for each.
-    """
-    along = mass.cumsum(0)
-    counts = torch.bincount(atoms)
-    counts = counts[counts > 0]
-    last = counts.cumsum(0) - 1
-    start = torch.cat([along.new_zeros(1), along[last[:-1]]])[: last.numel()]
-    total = along[last] - start
-    total, start = (torch.repeat_interleave(z, counts) for z in (total, start))
-    return (along - start) / torch.where(total > 0, total, 1.0), total
+    takers = np.flatnonzero(wanted)
+    takers = takers[np.argsort(member[takers], kind="stable")]
+    begin, end = (np.searchsorted(member[takers], groups, side=side) for side in ("left", "right"))
+    order = np.argsort(groups, kind="stable")
+    final = np.append(groups[order][1:] != groups[order][:-1], True)
+    rest = wanted[takers].tolist()
+    shares: list[tuple[int, int, float]] = []
+    place = 0
+    for k, last in zip(order.tolist(), final.tolist(), strict=True):
+        amount, place = float(amounts[k]), max(place, int(begin[k]))
+        while place < end[k]:
+            only = place == end[k] - 1
+            share = rest[place] if last else amount if only else min(amount, rest[place])
+            if share > 0:
+                shares.append((k, place, share))
+            amount, rest[place] = amount - share, max(rest[place] - share, 0.0)
+            if not last and (only or rest[place] > 0):
+                break
+            place += 1
+    index, places, parts = zip(*shares, strict=True)
+    return np.array(index), takers[np.array(places)], np.array(parts)

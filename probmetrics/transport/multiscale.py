@@ -11,7 +11,7 @@ from torch import Tensor
 from probmetrics._arrays import SamplesX, SamplesY, WeightsX, WeightsY, array_function
 from probmetrics.pairwise.costs import SqEuclidean
 from probmetrics.transport.cells import near_pairs, parts, spatial_order
-from probmetrics.transport.coincident import dealt, merged
+from probmetrics.transport.coincident import merged, told_apart
 from probmetrics.transport.entropic import solve
 from probmetrics.transport.envelope import Flows, priced, rooted
 from probmetrics.transport.finishing import Level, finished
@@ -189,10 +189,10 @@ def _solve(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> _Part:
     """Between the distinct points; what coincides shares their potentials and their flows."""
     left, right = merged(x, a), merged(y, b)
     part = _solve_distinct(left.points, right.points, left.mass, right.mass)
-    entry, rows, mass = dealt(part.rows, part.mass, left.owner, a)
-    entry, columns, mass = dealt(part.columns[entry], mass, right.owner, b)
+    plan = (part.rows, part.columns, part.mass)
+    rows, columns, mass = told_apart(plan, left, right, (a, b))
     f, g = part.f[left.owner], part.g[right.owner]
-    return part._replace(rows=rows[entry], columns=columns, mass=mass, f=f, g=g)
+    return part._replace(rows=rows, columns=columns, mass=mass, f=f, g=g)
 
 
 def _solve_distinct(x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> _Part:

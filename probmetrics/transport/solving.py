@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from probmetrics import _checks as checks
-from probmetrics.transport.coinciding import distinct, shared_out
+from probmetrics.transport.coincident import merged, told_apart
 from probmetrics.transport.envelope import (
     Flows,
     Pair,
@@ -85,17 +85,20 @@ def _many(n: int, m: int) -> bool:
 
 def _solve_large(part: Part) -> Solution:
     """Between distinct points: where many coincide, most pairs tie and the simplex crawls."""
-    first, second = distinct(part.x, part.a), distinct(part.y, part.b)
-    merged = replace(part, x=first.points, y=second.points, a=first.mass, b=second.mass)
-    n, m = merged.a.numel(), merged.b.numel()
+    left, right = merged(part.x.cpu(), part.a), merged(part.y.cpu(), part.b)
+    few = replace(part, x=left.points, y=right.points, a=left.mass, b=right.mass)
+    n, m = few.a.numel(), few.b.numel()
     found = None
     if _many(n, m):
         rounds = PATIENCE if n * m <= FALLBACK_PAIRS else ROUNDS
-        sides = merged.x, merged.y, merged.a, merged.b
-        found = solve_restricted(merged.ground, *sides, rounds=rounds)
+        found = solve_restricted(few.ground, few.x, few.y, few.a, few.b, rounds=rounds)
     if found is None or (not found.optimal and n * m <= FALLBACK_PAIRS):
-        found = solve(merged.costs(), merged.a.numpy(), merged.b.numpy())
-    return shared_out(found, first, second, (part.a, part.b))
+        found = solve(few.costs(), few.a.numpy(), few.b.numpy())
+    i, j, moved = (torch.from_numpy(z) for z in (found.rows, found.columns, found.mass))
+    plan = told_apart((i, j, moved), left, right, (part.a, part.b))
+    rows, columns, mass = (z.numpy() for z in plan)
+    f, g = found.f[left.owner.numpy()], found.g[right.owner.numpy()]
+    return replace(found, rows=rows, columns=columns, mass=mass, f=f, g=g)
 
 
 def solve_histograms(p: Tensor, q: Tensor, cost: Tensor, *, normalize: bool) -> Transport:
