@@ -271,3 +271,32 @@ def test_kl_potentials_and_plan_agree_to_eight_digits_for_uneven_masses(seed):
     f = np.minimum(f, (cost - g).min(1))
     bound = -price * (a @ np.expm1(-f / price) + b @ np.expm1(-g / price))
     assert solved.value == pytest.approx(bound, rel=3e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-8])
+@pytest.mark.parametrize("divergence", ["tv", "kl"])
+def test_costs_far_below_the_penalty(scale, divergence):
+    x = scale * torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    y = scale * torch.tensor([[0.0, 1.0], [1.0, 1.0], [3.0, 1.0]], dtype=torch.float64)
+    for penalty in (1.0, 1e6):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            solved = unbalanced_transport(x, y, penalty=penalty, divergence=divergence)
+        # W2² = 2.5; what is worth dropping is of second order.
+        close(solved.value.item(), 2.5 * scale**2, rtol=2 * scale**2 / penalty + 1e-9, atol=0)
+        assert solved.converged == (abs(solved.dual_gap) <= 1e-6 * solved.value)
+        assert solved.converged == (not told)
+        assert solved.converged or divergence == "kl"
+    same = unbalanced_transport(x, x, penalty=1.0, divergence=divergence)
+    assert same.converged
+    assert same.value < 1e-20
+
+
+@pytest.mark.parametrize("mass", [0.1, 1e-6, 1e-10, 1e-14])
+def test_little_mass_moves_at_the_least_cost(mass):
+    x = 1e-3 * torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    y = 1e-3 * torch.tensor([[0.0, 1.0], [1.0, 1.0], [3.0, 1.0]], dtype=torch.float64)
+    solved = partial_transport(x, y, mass=mass, root=False)
+    close(solved.value.item() / mass, 1e-6, rtol=1e-9, atol=0)
+    assert solved.converged
+    close(solved.plan().sum().item(), mass, rtol=1e-12, atol=0)

@@ -17,7 +17,7 @@ MAX_STEPS = 200
 TOLERANCE = 1e-11  # complementarity at which the iteration ends, relative to the mass
 CLOSED = 1e-6  # largest gap called solved, relative to the value
 FAR = 100.0  # costs beyond, in units of the penalty, move less than e⁻⁵⁰ of any mass
-ROUNDING = 1e-11  # and to penalty times mass
+ROUNDING = 1e-30  # and to penalty times mass
 STAY = 0.995  # share of the way to the boundary that a step may go
 
 
@@ -62,7 +62,7 @@ def solve_kullback(cost: Matrix, a: Vector, b: Vector, penalty: float) -> Soluti
     for index, w in ((moved.rows, a), (moved.columns, b)):
         primal += divergence(np.bincount(index, moved.mass, w.size).astype(np.float64), w)
     dual = float(a @ -np.expm1(-f) + b @ -np.expm1(-g))
-    closed = primal - dual <= CLOSED * abs(dual) + ROUNDING * size
+    closed = abs(primal - dual) <= CLOSED * abs(dual) + ROUNDING * size
     return replace(
         moved,
         f=f * penalty,
@@ -86,8 +86,11 @@ def _worthwhile(moved: Solution, slack: Matrix, u: Vector, v: Vector) -> Solutio
 
 def divergence(u: Vector, a: Vector) -> float:
     """KL(u | a) = Σ u log(u/a) − u + a between masses, u zero where a is."""
-    used = u > 0
-    return float(u[used] @ np.log(u[used] / a[used]) - u.sum() + a.sum())
+    from scipy.special import xlog1py
+
+    held = a > 0
+    change = (u[held] - a[held]) / a[held]  # where little changes the plain formula is rounding
+    return float(a[held] @ (xlog1py(1.0 + change, change) - change))
 
 
 def _shifted(f: Vector, g: Vector, a: Vector, b: Vector) -> tuple[Vector, Vector]:

@@ -6,6 +6,9 @@ import numpy as np
 
 from probmetrics.transport.programme import CLOSED, Matrix, Solution, Vector, solve
 
+EPSILON = 2.0**-52
+DUST = 4 * EPSILON  # of all mass: what a point sends less than it has by rounding alone
+
 
 def solve_partial(cost: Matrix, a: Vector, b: Vector, mass: float) -> Solution:
     """Move exactly ``mass`` at the least cost; a and b say how much there is.
@@ -30,8 +33,11 @@ def solve_partial(cost: Matrix, a: Vector, b: Vector, mass: float) -> Solution:
     phi = np.minimum((cost - psi).min(axis=1) - kappa, 0.0)
     dual = float(a @ phi + b @ psi) + mass * kappa
     real = _between_points(found, cost)
+    # The programme holds all that rests as well, and rounds in units of that.
+    moved = float(real.mass.sum())
+    real = replace(real, mass=real.mass * (mass / moved if moved > 0 else 1.0))
     primal = float(real.mass @ cost[real.rows, real.columns])
-    return _proven(real, phi, psi, primal, dual, ceiling * mass)
+    return _proven(real, phi, psi, primal, dual, float(a @ -phi - b @ psi) + mass * abs(kappa))
 
 
 def solve_variation(cost: Matrix, a: Vector, b: Vector, penalty: float) -> Solution:
@@ -45,18 +51,34 @@ def solve_variation(cost: Matrix, a: Vector, b: Vector, penalty: float) -> Solut
     """
     n, m = cost.shape
     # Nothing moves at more than two penalties; four are as far as infinity, and keep the scale.
+    # Nor is anything dropped that can move if one is more than every cost: so is any more.
     near = np.minimum(cost, 4.0 * penalty)
-    extended = np.pad(near, ((0, 1), (0, 1)), constant_values=penalty)
+    price = min(penalty, float(near.max()) or penalty)
+    extended = np.pad(near, ((0, 1), (0, 1)), constant_values=price)
     extended[n, m] = 0.0
     total_a, total_b = float(a.sum()), float(b.sum())
     found = solve(extended, np.append(a, total_b), np.append(b, total_a))
-    psi = np.clip(found.g[:m] + found.f[n], -penalty, penalty)
-    phi = np.clip((near - psi).min(axis=1), -penalty, penalty)
+    psi = np.clip(found.g[:m] + found.f[n], -price, price)
+    phi = np.clip((near - psi).min(axis=1), -price, price)
+    even = abs(total_a - total_b) <= DUST * (total_a + total_b)
+    # What one side has more has to be dropped, and costs all of the penalty.
+    shift = 0.0 if even else float(np.copysign(penalty - price, total_a - total_b))
+    phi, psi = phi + shift, psi - shift
     dual = float(a @ phi + b @ psi)
+    size = float(a @ np.abs(phi) + b @ np.abs(psi))
     real = _between_points(found, cost)
-    idle = total_a + total_b - 2.0 * float(real.mass.sum())
+    idle = sum(
+        dropped(np.bincount(index, real.mass, w.size).astype(np.float64), w)
+        for index, w in ((real.rows, a), (real.columns, b))
+    )
     primal = float(real.mass @ cost[real.rows, real.columns]) + penalty * idle
-    return _proven(real, phi, psi, primal, dual, penalty * (total_a + total_b))
+    return _proven(real, phi, psi, primal, dual, size)
+
+
+def dropped(kept: Vector, masses: Vector) -> float:
+    """Σ |kept − masses| without what is rounding: a large penalty would count it in full."""
+    missing = np.abs(kept - masses)
+    return float(missing[missing > DUST * masses.sum()].sum())
 
 
 def _between_points(found: Solution, cost: Matrix) -> Solution:
@@ -67,8 +89,17 @@ def _between_points(found: Solution, cost: Matrix) -> Solution:
 
 
 def _proven(
-    real: Solution, f: Vector, g: Vector, primal: float, dual: float, scale: float
+    real: Solution, f: Vector, g: Vector, primal: float, dual: float, size: float
 ) -> Solution:
-    """The solution with its own potentials; optimal if their value meets that of the plan."""
-    closed = primal - dual <= CLOSED * scale
+    """The solution with its own potentials; optimal if their value meets that of the plan.
+
+    Args:
+        real: The plan between points.
+        f: Potentials of the sources.
+        g: Potentials of the targets.
+        primal: Value of the plan.
+        dual: Value of the potentials.
+        size: Sum of the absolute terms of ``dual``, which bounds its rounding.
+    """
+    closed = abs(primal - dual) <= CLOSED * abs(primal) + 4 * EPSILON * size
     return replace(real, f=f, g=g, dual=dual, optimal=real.optimal and closed)

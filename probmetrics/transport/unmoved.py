@@ -11,7 +11,7 @@ from probmetrics.transport.interior import solve_kullback
 from probmetrics.transport.plan import Transport
 from probmetrics.transport.problem import Part, SampleProblem
 from probmetrics.transport.programme import Solution
-from probmetrics.transport.relaxed import solve_partial, solve_variation
+from probmetrics.transport.relaxed import DUST, solve_partial, solve_variation
 
 SOLVERS = {"kl": solve_kullback, "tv": solve_variation}
 
@@ -63,24 +63,28 @@ def _kullback(flows: Flows, kept: Pair, weights: Pair, price: float) -> tuple[Pa
     """Derivatives in the masses, Σ KL(kept | masses), and how far stationarity is missed."""
     a, b = (w.detach() for w in weights)
     u, v = kept
-    idle = sum(
-        (torch.special.xlogy(k, k / torch.where(w > 0, w, 1.0)) - k + w).sum(-1)
-        for k, w in ((u, a), (v, b))
-    )
+    idle = torch.zeros_like(flows.dual)
+    for k, w in ((u, a), (v, b)):
+        change = (k - w) / torch.where(w > 0, w, 1.0)
+        idle = idle + (w * (torch.special.xlog1py(1.0 + change, change) - change)).sum(-1)
     slopes = -price * torch.expm1(-flows.f / price), -price * torch.expm1(-flows.g / price)
     misses = [
         (k - w * torch.exp(-h / price)).abs().sum(-1)
         for k, w, h in ((u, a, flows.f), (v, b, flows.g))
     ]
-    return slopes, torch.as_tensor(idle), torch.maximum(*misses)
+    return slopes, idle, torch.maximum(*misses)
 
 
 def _variation(
     flows: Flows, kept: Pair, weights: Pair, price: float
 ) -> tuple[Pair, Tensor, Tensor]:
     """Derivatives in the masses, Σ |kept − masses|, and the mass moved that is not there."""
-    idle = sum((u - w.detach()).abs().sum(-1) for u, w in zip(kept, weights, strict=True))
-    return (flows.f, flows.g), torch.as_tensor(idle), _excess(kept, weights)
+    idle = torch.zeros_like(flows.dual)
+    for u, w in zip(kept, weights, strict=True):
+        missing = (u - w.detach()).abs()
+        dust = DUST * w.detach().sum(-1, keepdim=True)
+        idle = idle + torch.where(missing > dust, missing, 0.0).sum(-1)
+    return (flows.f, flows.g), idle, _excess(kept, weights)
 
 
 def _excess(kept: Pair, weights: Pair) -> Tensor:
