@@ -529,3 +529,21 @@ def test_one_thousand_equal_points():
     assert solved.value == 0
     assert solved.converged
     assert solving.RESTRICTED_PAIRS > 0
+
+
+@pytest.mark.parametrize(("scale", "p"), [(1e-3, 200), (1e11, 100), (1e-200, 2)])
+def test_powers_beyond_float64_are_an_error_that_says_so(scale, p):
+    x = scale * torch.tensor([[0.0, 0.0], [0.5, 0.3]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="beyond what float64 can hold"):
+        wasserstein(x, x + scale, p=p)
+    assert wasserstein(x[:1], x[:1], p=p) == 0
+
+
+def test_a_gap_below_zero_is_no_certificate():
+    x, a = np.array([0.0, 1.0, 1e10]), np.array([0.5, 0.5 - 1e-12, 1e-12])
+    cost = (x[:, None] - x[:2]) ** 2
+    b = np.array([0.25, 0.75])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = histogram_transport(a, b, cost)
+    assert found.converged == (abs(found.dual_gap) <= 1e-8 * found.value)

@@ -17,7 +17,7 @@ MAX_STEPS = 200
 TOLERANCE = 1e-11  # complementarity at which the iteration ends, relative to the mass
 CLOSED = 1e-6  # largest gap called solved, relative to the value
 FAR = 100.0  # costs beyond, in units of the penalty, move less than e⁻⁵⁰ of any mass
-ROUNDING = 1e-30  # and to penalty times mass
+ROUNDING = 1e-24  # and to penalty times mass
 STAY = 0.995  # share of the way to the boundary that a step may go
 
 

@@ -14,6 +14,8 @@ from probmetrics.transport.ground_cost import GroundCost, ground_cost
 from probmetrics.transport.plan import SparseCoupling
 from probmetrics.transport.programme import Matrix, Solution
 
+SMALLEST = 1e-290  # largest cost: below, sums of costs times weights lose their digits
+
 
 @dataclass(frozen=True)
 class Part:
@@ -31,7 +33,21 @@ class Part:
         """All costs, shape (n, m)."""
         if self.matrix is not None:
             return to_array(self.matrix)
-        return to_array(self.ground.matrix(self.x, self.y))
+        costs = self.ground.matrix(self.x, self.y)
+        # Distances of 1e-3 to the power 200 are zero, and of 1e11 infinite.
+        largest = float(costs.abs().max())
+        lost = self.ground.norm is not None and largest < SMALLEST and not self._coincide()
+        if lost or not math.isfinite(largest):
+            raise ValueError(
+                f"the largest cost is {largest:.3g}, beyond what float64 can hold: distances to "
+                "the power p vanish or overflow; divide both samples by the size of their "
+                "distances, or pass a smaller p"
+            )
+        return to_array(costs)
+
+    def _coincide(self) -> bool:
+        """Whether all points of both samples are one."""
+        return bool((self.x == self.x[:1]).all() and (self.y == self.x[:1]).all())
 
 
 @dataclass(frozen=True)
