@@ -300,3 +300,15 @@ def test_little_mass_moves_at_the_least_cost(mass):
     close(solved.value.item() / mass, 1e-6, rtol=1e-9, atol=0)
     assert solved.converged
     close(solved.plan().sum().item(), mass, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-8, 1e-12])
+def test_masses_that_differ_at_next_to_no_cost(scale):
+    """Then masses a and b meet at √(ab), at a price of λ(√a − √b)²."""
+    generator = np.random.default_rng(0)
+    x, y = (scale * generator.normal(size=(n, 2)) for n in (8, 7))
+    a, b = np.full(8, 1 / 8), np.full(7, 0.01 / 7)
+    solved = unbalanced_transport(x, y, penalty=1.0, divergence="kl", a=a, b=b)
+    assert solved.value == pytest.approx(0.81, abs=1e-9)
+    assert abs(solved.dual_gap) < 1e-9
+    assert solved.converged

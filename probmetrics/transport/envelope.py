@@ -57,10 +57,16 @@ def warn_unless(flows: Flows, value: Tensor) -> None:
     """Tell once that a programme was not solved to the end."""
     if flows.converged:
         return
-    gap = float((value.detach() - flows.dual).abs().max())
+    gaps = (value.detach() - flows.dual).flatten()
+    gap = float(gaps[gaps.abs().argmax()])
+    meaning = (
+        "the value is an upper bound by at most that"
+        if gap > 0
+        else "rounding: masses or costs differ by more digits than float64 has"
+    )
     warnings.warn(
         f"the linear programme ended before its optimum: plan and potentials differ by {gap:.3g} "
-        "in cost; the value is an upper bound by at most that (Transport.dual_gap)",
+        f"in cost; {meaning} (Transport.dual_gap)",
         RuntimeWarning,
         stacklevel=2,
     )

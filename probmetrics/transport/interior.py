@@ -106,7 +106,7 @@ def _follow_path(c: Matrix, a: Vector, b: Vector) -> tuple[Vector, int]:
     f, g = _shifted(f, g, a, b)
     width = min(0.1 * float(c.mean()), 1.0) or 1.0
     f, g = f - width, g - width
-    slack = c - f[:, None] - g
+    slack = np.maximum(c - f[:, None] - g, width)  # at least 2 width, but for rounding
     # The path is weighted, P ∘ s = μ·share, so that light points keep pace with heavy ones.
     share = np.outer(a / a.sum(), b / b.sum())
     plan = share / slack
