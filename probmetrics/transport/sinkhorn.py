@@ -194,16 +194,21 @@ def sinkhorn_divergence(
     _priced(p, "the divergence", own=True)
     with p.gone_through():
         clusters = coarsened(p.detached())
-        known: dict[str, Any] = {"scale": task.scale, "coarse": clusters}
-        solution = solve(p.detached(), task.epsilon, sides, moving=moving(p), **known, **options)
-        value = dual_value(p, solution, task.epsilon, sides)
-        total = envelope(p, solution, task.epsilon, sides, value)
-        solution.sweeper = None  # nor the kernel it keeps
+        known: dict[str, Any] = {"scale": task.scale, "coarse": clusters, "moving": moving(p)}
         ends = ((p.x, p.a), (p.y, p.b))
         owns = [EntropicProblem(p.ground, z, z, w, w, p.ranks) for z, w in ends]
-        alone = solve_each(owns, task.epsilon, sides[0], own_clusters(clusters), **options)
+        solution, alone = solve_each(
+            owns,
+            task.epsilon,
+            sides[0],
+            own_clusters(clusters),
+            lambda: solve(p.detached(), task.epsilon, sides, **known, **options),
+            **options,
+        )
         worst = max((solution, *alone), key=lambda one: float(one.error.max()))
         warn_unless_converged(worst, tolerance)
+        value = dual_value(p, solution, task.epsilon, sides)
+        total = envelope(p, solution, task.epsilon, sides, value)
         for own, solution in zip(owns, alone, strict=True):
             value = dual_value(own, solution, task.epsilon, sides)
             total = total - 0.5 * envelope(own, solution, task.epsilon, sides, value)

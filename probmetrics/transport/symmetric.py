@@ -1,6 +1,6 @@
 """The entropic problem from a measure to itself, whose two potentials are one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,10 @@ SMALL = 0.5  # and up to which they do nearly enough to be extrapolated
 SLOW = 0.2  # and by which share errors fall at least where halved steps are best
 JOINED = 2**20  # pairs up to which problems are solved as one batch
 APART = 2**27  # pairs up to which problems are solved side by side, each by one core,
-CORES = 2  # where there are up to this many for each
+CORES = 2  # where there are up to this many for each;
+BESIDE = 2**26  # and up to which the problem between the measures is solved beside them,
+FEW = 3  # by up to as many cores
+BETWEEN = -1
 SHARPER = 0.1  # share of the tolerance that is asked of clusters, whose passes are cheap
 
 
@@ -29,23 +32,27 @@ def solve_each(
     epsilon: Tensor,
     side: Marginal,
     coarse: Sequence[Coarse | None],
+    between: Callable[[], Solution],
     **options: Any,
-) -> list[Solution]:
-    """``solve_symmetric`` of several problems, as one batch or each on a core where that is faster.
+) -> tuple[Solution, list[Solution]]:
+    """``solve_symmetric`` of two problems, and the solution ``between`` their measures.
 
-    Small ones spend more time between passes than in them, which one batch spends once. For large
-    ones, two cores that share every pass wait for each other after each; two solutions do not.
-    Where points have many coordinates the passes are long, and unlike numbers of them would leave
-    a core idle.
+    As one batch or each on a core where that is faster. Small ones spend more time between passes
+    than in them, which one batch spends once. For large ones, two cores that share every pass wait
+    for each other after each; solutions of their own do not. Where points have many coordinates
+    the passes are long, and unlike numbers of them would leave a core idle.
     """
     pairs = [len(p.x) * p.x.shape[1] ** 2 for p in problems]
     alike = len({p.x.shape for p in problems}) == 1 and all(p.ranks is None for p in problems)
     if alike and max(pairs) < JOINED:
-        return _joined([p.detached() for p in problems], epsilon, side, **options)
+        return between(), _joined([p.detached() for p in problems], epsilon, side, **options)
     found: dict[int, Solution] = {}
 
     def work(share: Sequence[int]) -> None:
         for k in share:
+            if k == BETWEEN:
+                found[k] = between()
+                continue
             problem = problems[k].detached()
             with problem.gone_through():
                 found[k] = solve_symmetric(problem, epsilon, side, coarse=coarse[k], **options)
@@ -56,8 +63,12 @@ def solve_each(
     )
     apart = apart and max(pairs) <= APART and cores() <= CORES * len(problems)
     worth = min(pairs) // 4 if apart else 0
-    run_tasks(work, range(len(problems)), worth, flush=True)
-    return [found[k] for k in range(len(problems))]
+    beside = apart and cores() <= FEW and max(pairs) <= BESIDE
+    if not beside:
+        found[BETWEEN] = between()
+    # The one between takes about as long as both others, so that two cores end together.
+    run_tasks(work, [0, BETWEEN, 1] if beside else [0, 1], worth, flush=True)
+    return found[BETWEEN], [found[0], found[1]]
 
 
 def _joined(
