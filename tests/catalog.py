@@ -362,4 +362,4 @@ MOVERS = [
 # Public functions of ``transport`` that take other things, with tests of bad input of their own.
 CENTRES = {"sinkhorn_barycenter", "sinkhorn_barycenter_points", "wasserstein_1d_barycenter"}
 SECOND = {"sinkhorn_hessian_product"}
-LAWS = {"mixture_wasserstein"}  # between laws, not samples
+MIXTURES = {"mixture_wasserstein"}  # between laws, not samples
