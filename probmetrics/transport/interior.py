@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from probmetrics.transport.programme import (
     Matrix,
@@ -60,7 +62,8 @@ def solve_kullback(cost: Matrix, a: Vector, b: Vector, penalty: float) -> Soluti
     moved = _worthwhile(solve(scaled, u, v), cost / penalty - f[:, None] - g, u, v)
     primal = float(moved.mass @ cost[moved.rows, moved.columns]) / penalty
     for index, w in ((moved.rows, a), (moved.columns, b)):
-        primal += divergence(np.bincount(index, moved.mass, w.size).astype(np.float64), w)
+        kept = np.bincount(index, moved.mass, w.size).astype(np.float64)
+        primal += float(divergence(torch.from_numpy(kept), torch.from_numpy(w)))
     dual = float(a @ -np.expm1(-f) + b @ -np.expm1(-g))
     closed = abs(primal - dual) <= CLOSED * abs(dual) + ROUNDING * size
     return replace(
@@ -84,13 +87,12 @@ def _worthwhile(moved: Solution, slack: Matrix, u: Vector, v: Vector) -> Solutio
     return replace(moved, rows=i[used], columns=j[used], mass=moved.mass[used])
 
 
-def divergence(u: Vector, a: Vector) -> float:
-    """KL(u | a) = Σ u log(u/a) − u + a between masses, u zero where a is."""
-    from scipy.special import xlog1py
-
-    held = a > 0
-    change = (u[held] - a[held]) / a[held]  # where little changes the plain formula is rounding
-    return float(a[held] @ (xlog1py(1.0 + change, change) - change))
+def divergence(kept: Tensor, masses: Tensor) -> Tensor:
+    """KL(kept | masses) = Σ k log(k/w) − k + w over the last axis, k zero where w is."""
+    change = (kept - masses) / torch.where(masses > 0, masses, 1.0)
+    # where little changes the plain formula is rounding
+    terms: Tensor = torch.special.xlog1py(1.0 + change, change) - change
+    return (masses * terms).sum(-1)
 
 
 def _shifted(f: Vector, g: Vector, a: Vector, b: Vector) -> tuple[Vector, Vector]:

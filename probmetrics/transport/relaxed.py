@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from probmetrics.transport.programme import CLOSED, Matrix, Solution, Vector, solve
 
@@ -67,18 +69,18 @@ def solve_variation(cost: Matrix, a: Vector, b: Vector, penalty: float) -> Solut
     dual = float(a @ phi + b @ psi)
     size = float(a @ np.abs(phi) + b @ np.abs(psi))
     real = _between_points(found, cost)
-    idle = sum(
-        dropped(np.bincount(index, real.mass, w.size).astype(np.float64), w)
-        for index, w in ((real.rows, a), (real.columns, b))
-    )
+    idle = 0.0
+    for index, w in ((real.rows, a), (real.columns, b)):
+        kept = np.bincount(index, real.mass, w.size).astype(np.float64)
+        idle += float(dropped(torch.from_numpy(kept), torch.from_numpy(w)))
     primal = float(real.mass @ cost[real.rows, real.columns]) + penalty * idle
     return _proven(real, phi, psi, primal, dual, size)
 
 
-def dropped(kept: Vector, masses: Vector) -> float:
-    """Σ |kept − masses| without what is rounding: a large penalty would count it in full."""
-    missing = np.abs(kept - masses)
-    return float(missing[missing > DUST * masses.sum()].sum())
+def dropped(kept: Tensor, masses: Tensor) -> Tensor:
+    """Σ |kept − masses| over the last axis, but for rounding, which a penalty would magnify."""
+    missing = (kept - masses).abs()
+    return torch.where(missing > DUST * masses.sum(-1, keepdim=True), missing, 0.0).sum(-1)
 
 
 def _between_points(found: Solution, cost: Matrix) -> Solution:

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from probmetrics import _checks as checks
 from probmetrics.transport.envelope import Flows, Pair, marginals, priced, rooted, warn_unless
-from probmetrics.transport.interior import solve_kullback
+from probmetrics.transport.interior import divergence, solve_kullback
 from probmetrics.transport.plan import Transport
 from probmetrics.transport.problem import Part, SampleProblem
 from probmetrics.transport.programme import Solution
-from probmetrics.transport.relaxed import DUST, solve_partial, solve_variation
+from probmetrics.transport.relaxed import dropped, solve_partial, solve_variation
 
 SOLVERS = {"kl": solve_kullback, "tv": solve_variation}
 
@@ -63,10 +63,7 @@ def _kullback(flows: Flows, kept: Pair, weights: Pair, price: float) -> tuple[Pa
     """Derivatives in the masses, Σ KL(kept | masses), and how far stationarity is missed."""
     a, b = (w.detach() for w in weights)
     u, v = kept
-    idle = torch.zeros_like(flows.dual)
-    for k, w in ((u, a), (v, b)):
-        change = (k - w) / torch.where(w > 0, w, 1.0)
-        idle = idle + (w * (torch.special.xlog1py(1.0 + change, change) - change)).sum(-1)
+    idle = divergence(u, a) + divergence(v, b)
     slopes = -price * torch.expm1(-flows.f / price), -price * torch.expm1(-flows.g / price)
     misses = [
         (k - w * torch.exp(-h / price)).abs().sum(-1)
@@ -79,11 +76,8 @@ def _variation(
     flows: Flows, kept: Pair, weights: Pair, price: float
 ) -> tuple[Pair, Tensor, Tensor]:
     """Derivatives in the masses, Σ |kept − masses|, and the mass moved that is not there."""
-    idle = torch.zeros_like(flows.dual)
-    for u, w in zip(kept, weights, strict=True):
-        missing = (u - w.detach()).abs()
-        dust = DUST * w.detach().sum(-1, keepdim=True)
-        idle = idle + torch.where(missing > dust, missing, 0.0).sum(-1)
+    parts = (dropped(u, w.detach()) for u, w in zip(kept, weights, strict=True))
+    idle = sum(parts, torch.zeros_like(flows.dual))
     return (flows.f, flows.g), idle, _excess(kept, weights)
 
 
